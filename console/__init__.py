@@ -1,0 +1,1 @@
+"""The web pages. They come with a later release."""

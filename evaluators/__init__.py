@@ -1,0 +1,1 @@
+"""Scorers (a pair -> numbers) and gates (numbers over a window -> a verdict)."""

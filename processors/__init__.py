@@ -1,0 +1,1 @@
+"""What runs between Kafka and ClickHouse: shadow worker, pairing, scoring, sink, dead letters."""

@@ -1,0 +1,1 @@
+"""What travels and what is stored: events, codec, topics, configuration, ClickHouse migrations."""

@@ -1,0 +1,244 @@
+"""The records that travel over Kafka: one dataclass each, version 1.
+
+A record is one line of JSON in an envelope (:mod:`shadowlane.schemas.codec`). Times are integers, Unix
+milliseconds; durations are floats, milliseconds. Text that may be missing is ``""``, a number that may be
+missing is ``None``. Every record repeats the request's ``ts``, so that what becomes of a request is always
+booked in the minute in which the request came.
+
+They are plain dataclasses because orjson writes those directly: pydantic would cost 12 µs a record on the
+hot path. Where a record comes from outside (a file, an HTTP body), :func:`shadowlane.schemas.codec.validate`
+checks it with pydantic, from these same definitions.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Protocol(StrEnum):
+    """What the body of a mirrored request is, and so which candidates can answer it."""
+
+    OPENAI_CHAT = "openai.chat"  # the JSON body of POST /v1/chat/completions
+    JSON = "json"  # the JSON body of a web service's request
+    CALL = "call"  # the arguments of an observed function, by name
+
+
+class Arm(StrEnum):
+    """The version that answered."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+class Role(StrEnum):
+    """Who got the answer: the user, or nobody."""
+
+    SERVED = "served"
+    SHADOW = "shadow"
+
+
+class Outcome(StrEnum):
+    """What became of a request that was mirrored; ``scored`` always beats the others under one pair id."""
+
+    SCORED = "scored"
+    ABSTAINED = "abstained"  # both halves came, and they say nothing of the candidate (throttled, …)
+    UNPAIRED = "unpaired"  # one half never came
+
+
+class Failure(StrEnum):
+    """Why a response has no answer: the values of ``Response.error``."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"  # refused, reset, cut in the middle of the body
+    HTTP = "http"  # a status of 400 or more that is not one of the others; see Response.status
+    BAD_RESPONSE = "bad_response"  # 200, and not what the protocol says
+    EXCEPTION = "exception"  # the observed callable or the client raised
+    ABANDONED = "abandoned"  # the service stopped reading the stream
+    # From here on they say nothing of the model's quality, and the pair abstains.
+    THROTTLED = "throttled"  # still 429 or 529 after the last attempt, or a spend limit
+    UNSUPPORTED = "unsupported"  # the candidate's kind can't answer this protocol
+    OTHER_MODEL = "other_model"  # the service had asked another model than the rollout's stable one
+    NO_CONTENT = "no_content"  # the request was mirrored without its content
+
+
+ABSTAINING = frozenset(
+    {Failure.ABANDONED, Failure.THROTTLED, Failure.UNSUPPORTED, Failure.OTHER_MODEL, Failure.NO_CONTENT}
+)
+"""Failures that are nobody's: the pair is in the ledger, and not in the test."""
+
+
+@dataclass(slots=True, kw_only=True)
+class MirroredRequest:
+    """One production request. Topic ``shadowlane.requests``."""
+
+    request_id: str
+    ts: int  # when the service got it
+    service: str
+    route: str
+    protocol: str
+    key: str = ""  # what sampling (and, later, routing) sticks to: a session, a user; "" is the request id
+    model: str = ""  # the model that the service asked for
+    body: Any = None  # the request's JSON, redacted; None where its content was left out
+    attributes: dict[str, str] = field(default_factory=dict)  # tenant, prompt id, language, …: for slices
+    traceparent: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(slots=True, kw_only=True)
+class Response:
+    """One arm's answer to one mirrored request.
+
+    Topics ``shadowlane.responses.served`` and ``shadowlane.responses.shadow``. A failure is a response
+    too: ``error`` says which (:class:`Failure`), and is ``""`` where there is an answer.
+    """
+
+    request_id: str
+    ts: int  # the request's, not the response's
+    completed_at: int
+    service: str
+    route: str
+    role: str
+    arm: str = ""  # "" on what was served while no rollout is known to the service: it is the stable version
+    rollout: str = ""  # the shadow side knows its rollout and epoch, the served side does not
+    epoch: str = ""
+    model: str = ""
+    output: str = ""  # the text of the answer; the JSON text of a JSON service's response
+    tool_calls: Any = None  # list of {"name": str, "arguments": str}, or None
+    finish_reason: str = ""
+    error: str = ""
+    error_message: str = ""
+    status: int = 0  # HTTP status; 0 where there was none
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None  # time to first token, of streams
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    attempts: int = 1
+    request: Any = None  # on the shadow side: the body as the candidate was asked, for whom reads the pair
+    attributes: dict[str, str] = field(default_factory=dict)
+    traceparent: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(slots=True, kw_only=True)
+class Score:
+    """What one scorer says of one pair. ``None`` is an abstention.
+
+    ``unit`` is ``score`` for numbers in [0, 1], where 1 is best, which alone may decide; ``ms``, ``tokens``
+    or ``usd`` for what is only reported. A scorer of the pair (agreement with the stable answer) fills in
+    the candidate's side alone.
+    """
+
+    scorer: str
+    candidate: float | None
+    stable: float | None = None
+    unit: str = "score"
+
+
+@dataclass(slots=True, kw_only=True)
+class Pair:
+    """Both arms' responses to one request, scored; or what there is of it. Topic ``shadowlane.pairs``.
+
+    Also the row of the table ``pair_log``, column by column. ``pair_id`` is made of the request, the rollout
+    and its epoch alone (:func:`pair_id`), so that what is delivered, read or scored twice is still one pair.
+    """
+
+    pair_id: str
+    request_id: str
+    rollout: str
+    epoch: str
+    stage: str
+    service: str
+    route: str
+    ts: int
+    completed_at: int  # when the later half was complete; of an unpaired half, when that was
+    outcome: str
+    reason: str = ""  # why abstained or unpaired
+    attributes: dict[str, str] = field(default_factory=dict)
+    request: Any = None
+    stable_model: str = ""
+    stable_output: str = ""
+    stable_tool_calls: Any = None
+    stable_finish_reason: str = ""
+    stable_error: str = ""
+    stable_status: int = 0
+    stable_latency_ms: float | None = None
+    stable_ttft_ms: float | None = None
+    stable_input_tokens: int | None = None
+    stable_output_tokens: int | None = None
+    candidate_model: str = ""
+    candidate_output: str = ""
+    candidate_tool_calls: Any = None
+    candidate_finish_reason: str = ""
+    candidate_error: str = ""
+    candidate_error_message: str = ""
+    candidate_status: int = 0
+    candidate_latency_ms: float | None = None
+    candidate_ttft_ms: float | None = None
+    candidate_input_tokens: int | None = None
+    candidate_output_tokens: int | None = None
+    candidate_attempts: int = 0
+    stable_scores: dict[str, float] = field(default_factory=dict)
+    candidate_scores: dict[str, float] = field(default_factory=dict)
+    stable_quality: float | None = None  # weighted mean of the quality scorers; 0 for a side that failed
+    candidate_quality: float | None = None
+    quality_difference: float | None = None  # candidate − stable, over the scorers that grade both sides
+    traceparent: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(slots=True, kw_only=True)
+class DeadLetter:
+    """A record that could not be read, as it came. Topic ``shadowlane.dead-letters``."""
+
+    dead_letter_id: str  # topic:partition:offset:line
+    ts: int
+    component: str
+    reason: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    source_line: int  # from 0, in its envelope
+    request_id: str = ""  # where it could be made out
+    payload: str = ""
+    payload_encoding: str = "utf-8"  # or base64, where the bytes are no UTF-8
+    payload_bytes: int = 0  # of the record as it came; more than the payload where that was cut
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerCell:
+    """How many requests one mirror saw in one minute, by what it did with them. Topic ``shadowlane.ledger``.
+
+    ``count`` is the total so far, not the increase: a cell that is sent again, or lost and then sent with a
+    larger count, is right in the end. The store keeps the largest count of each cell.
+    """
+
+    instance: str  # one per mirror and process
+    minute: int  # Unix milliseconds of the minute's start
+    service: str
+    route: str
+    row: str  # eligible, sampled_out, dropped, mirrored
+    reason: str = ""
+    count: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell
+
+
+def pair_id(request_id: str, rollout: str, epoch: str) -> str:
+    """The id of the pair that a request makes in one epoch of one rollout. Sorts by the request's time."""
+    return f"{request_id}:{rollout}:{epoch}"
+
+
+def arms(served: Response | None, shadow: Response | None) -> tuple[Response | None, Response | None]:
+    """(stable, candidate) of what was (served, shadowed).
+
+    In a shadow stage the stable version serves. In a canary stage the candidate serves some requests, and
+    the records say so in ``arm``.
+    """
+    if (served and served.arm == Arm.CANDIDATE) or (shadow and shadow.arm == Arm.STABLE):
+        return shadow, served
+    return served, shadow
