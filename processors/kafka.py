@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from shadowlane.errors import BrokerError
 from shadowlane.schemas.config import Kafka

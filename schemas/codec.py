@@ -13,6 +13,7 @@ import dataclasses
 import re
 import types
 import typing
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -129,7 +130,7 @@ def dead_letter(
     except UnicodeDecodeError:
         payload, encoding = base64.b64encode(kept).decode("ascii"), "base64"
     return DeadLetter(
-        dead_letter_id=f"{topic}:{partition}:{offset}:{number}",
+        dead_letter_id=f"{topic}:{partition}:{offset}:{number}:{zlib.crc32(line):08x}",
         ts=ts,
         component=component,
         reason=reason,

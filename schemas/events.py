@@ -192,7 +192,8 @@ class Pair:
 class DeadLetter:
     """A record that could not be read, as it came. Topic ``shadowlane.dead-letters``."""
 
-    dead_letter_id: str  # topic:partition:offset:line
+    # topic:partition:offset:line:crc32 of the line; offsets come again where a broker begins anew
+    dead_letter_id: str
     ts: int
     component: str
     reason: str

@@ -1,0 +1,107 @@
+"""What is up, and how far behind: read from Kafka's consumer groups and the store, which every deployment has."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from shadowlane.errors import StoreError
+from shadowlane.processors.kafka import client_options
+from shadowlane.processors.store import connect
+from shadowlane.schemas.config import Kafka, Settings
+
+COMPONENTS = ("worker", "pairing", "sink")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One server or component. ``behind``: messages (envelopes) not yet committed; None where unknown."""
+
+    name: str
+    up: bool
+    detail: str
+    behind: int | None = None
+
+
+def reads(component: str, kafka: Kafka) -> tuple[str, ...]:
+    """The topics that a component consumes."""
+    topics = kafka.topics
+    return {
+        "worker": (topics.requests,),
+        "pairing": (topics.served, topics.shadow),
+        "sink": (topics.pairs, topics.ledger, topics.dead_letters),
+    }[component]
+
+
+def group_of(component: str, kafka: Kafka) -> str:
+    """The consumer group of a component."""
+    return f"{kafka.topic_prefix}-{component}"
+
+
+def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
+    """Broker, store, and each component. Blocks for up to twice ``timeout`` seconds; never raises for a part
+    that is down, which is what it is there to tell."""
+    silent = logging.getLogger("shadowlane.status.librdkafka")
+    silent.addHandler(logging.NullHandler())
+    silent.propagate = False
+    admin = AdminClient(client_options(settings.kafka, "shadowlane-status"), logger=silent)
+    try:
+        listed = admin.list_topics(timeout=timeout)
+    except KafkaException as exc:
+        address = settings.kafka.bootstrap_servers
+        parts = [Part("broker", False, f"no answer at {address} ({exc.args[0].str()})")]
+        parts += [_store(settings)]
+        return parts + [Part(name, False, "the broker can't be asked") for name in COMPONENTS]
+    partitions = {name: len(meta.partitions) for name, meta in listed.topics.items() if meta.error is None}
+    mine = [name for name in settings.kafka.topics.all if name in partitions]
+    broker = Part(
+        "broker",
+        True,
+        f"{settings.kafka.bootstrap_servers}, {len(mine)} of {len(settings.kafka.topics.all)} topics",
+    )
+    return [
+        broker,
+        _store(settings),
+        *(_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS),
+    ]
+
+
+def _component(
+    admin: AdminClient, name: str, kafka: Kafka, partitions: dict[str, int], timeout: float
+) -> Part:
+    group = group_of(name, kafka)
+    read = [TopicPartition(t, p) for t in reads(name, kafka) for p in range(partitions.get(t, 0))]
+    try:
+        described = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result()
+        state = described.state.name.lower()
+        behind = _behind(admin, group, read, timeout) if read else None
+    except KafkaException as exc:
+        return Part(name, False, f"group {group}: {exc.args[0].str()}")
+    return Part(name, state == "stable", f"group {group} is {state}", behind)
+
+
+def _behind(admin: AdminClient, group: str, read: list[TopicPartition], timeout: float) -> int:
+    asked = [ConsumerGroupTopicPartitions(group)]
+    committed = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
+    at = {(tp.topic, tp.partition): tp.offset for tp in committed.topic_partitions or []}
+    latest: Any = admin.list_offsets({tp: OffsetSpec.latest() for tp in read}, request_timeout=timeout)
+    earliest: Any = admin.list_offsets({tp: OffsetSpec.earliest() for tp in read}, request_timeout=timeout)
+    first = {(tp.topic, tp.partition): future.result().offset for tp, future in earliest.items()}
+    behind = 0
+    for tp, future in latest.items():
+        place = (tp.topic, tp.partition)
+        behind += max(0, future.result().offset - max(at.get(place, 0), first[place], 0))
+    return behind
+
+
+def _store(settings: Settings) -> Part:
+    where = f"{settings.clickhouse.host}:{settings.clickhouse.port}"
+    try:
+        client = connect(settings.clickhouse)
+        version = client.command("SELECT version()")
+        client.close()
+    except StoreError as exc:
+        return Part("store", False, str(exc))
+    return Part("store", True, f"{where}, ClickHouse {version}")

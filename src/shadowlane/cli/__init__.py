@@ -1,0 +1,61 @@
+"""The command line. ``main`` is the entry point; what a command prints and its exit code are its contract.
+
+Exit codes, of every command:
+
+==== =====================================================================================
+0    done; of ``status``: everything is up; of ``report --exit-code``: promote
+1    of ``status``: something is down
+2    the command or the configuration is wrong; the message says where and what to do
+3    Kafka can't be reached, or refuses
+4    ClickHouse can't be reached, or refuses
+5    a component stopped by itself, loudly; its log says why
+10   of ``report --exit-code``: hold
+11   of ``report --exit-code``: inconclusive
+12   of ``report --exit-code``: roll back
+130  interrupted
+==== =====================================================================================
+"""
+
+import sys
+
+from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
+
+EXIT_DOWN = 1
+EXIT_CONFIG = 2
+EXIT_BROKER = 3
+EXIT_STORE = 4
+EXIT_FAILED = 5
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Runs one command, and turns its errors into one message on stderr and an exit code."""
+    try:
+        from shadowlane.cli.app import app
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("shadowlane"):
+            raise
+        print(
+            f"shadowlane: the command line needs {exc.name}, which a service does not install; "
+            "install it with: pip install 'shadowlane[server,embedded]'",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_CONFIG)
+    try:
+        app()
+    except ShadowlaneError as exc:
+        print(f"shadowlane: {exc}", file=sys.stderr)
+        sys.exit(exit_code(exc))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `shadowlane pairs | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def exit_code(error: ShadowlaneError) -> int:
+    """The exit code that tells a script what kind of thing is wrong."""
+    for kind, code in ((ConfigError, EXIT_CONFIG), (BrokerError, EXIT_BROKER), (StoreError, EXIT_STORE)):
+        if isinstance(error, kind):
+            return code
+    return EXIT_FAILED

@@ -1,0 +1,32 @@
+"""`shadowlane config schema` and `shadowlane config check`."""
+
+from pathlib import Path
+
+import orjson
+import typer
+
+from shadowlane.evaluators.check import check
+from shadowlane.schemas.config import Settings, load
+
+
+def print_schema() -> None:
+    """The JSON Schema of the configuration file, for editors and for CI."""
+    schema = Settings.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    typer.echo(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())
+
+
+def check_file(file: Path) -> None:
+    """Raises ConfigError with all that is wrong; else says what the file declares."""
+    settings = load(file)
+    check(settings)
+    typer.echo(f"{file}: right")
+    for rollout in settings.rollouts:
+        criteria = ", ".join(f"{metric} {limit}" for metric, limit in rollout.success_criteria.items())
+        typer.echo(
+            f"  rollout {rollout.name} (epoch {rollout.epoch}): "
+            f"{rollout.stable.model or 'any model'} -> {rollout.candidate.model or 'the same model'} "
+            f"at {rollout.candidate.base_url}; promote on {criteria}; roll back on {rollout.auto_rollback.trigger}"
+        )
+    if not settings.rollouts:
+        typer.echo("  no rollout: requests are mirrored, and nothing is shadowed")

@@ -1,0 +1,47 @@
+"""`shadowlane status`."""
+
+import dataclasses
+import sys
+import time
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shadowlane.cli import EXIT_DOWN
+from shadowlane.processors.status import Part, read_status
+from shadowlane.schemas.config import Settings
+
+
+def run_status(settings: Settings, *, wait: float, as_json: bool) -> None:
+    """Prints what is up; exits with 1 where something is not."""
+    deadline = time.monotonic() + wait
+    while True:
+        parts = read_status(settings)
+        if all(part.up for part in parts) or time.monotonic() >= deadline:
+            break
+        time.sleep(0.3)
+    if as_json:
+        document = {
+            "up": all(part.up for part in parts),
+            "parts": [dataclasses.asdict(part) for part in parts],
+        }
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        Console().print(table(parts))
+    if not all(part.up for part in parts):
+        sys.exit(EXIT_DOWN)
+
+
+def table(parts: list[Part]) -> Table:
+    """One line for each server and component."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("part", "state", "behind", ""):
+        grid.add_column(column, justify="right" if column == "behind" else "left")
+    for part in parts:
+        state = "[green]up[/]" if part.up else "[red]down[/]"
+        grid.add_row(
+            part.name, state, "" if part.behind is None else str(part.behind), f"[dim]{part.detail}[/]"
+        )
+    return grid

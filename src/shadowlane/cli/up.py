@@ -1,0 +1,248 @@
+"""`shadowlane up`: the commands that production runs, each its own process, and the two embedded servers."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from shadowlane.cli.up_status import Progress
+from shadowlane.embedded.broker import wait_until_ready
+from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
+from shadowlane.evaluators.check import check
+from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.status import COMPONENTS
+from shadowlane.processors.store import connect, migrate
+from shadowlane.schemas.config import Settings
+
+# A component that stops is started again, as any orchestrator would; one that can't stay up is a fault to see.
+RESTARTS_A_MINUTE = 5
+STOP_SECONDS = 15.0
+
+
+@dataclass
+class Child:
+    """One process of ours: how to start it, and what became of it."""
+
+    name: str
+    argv: list[str]
+    log: Path
+    process: Popen[bytes] | None = None
+    started_at: list[float] = field(default_factory=list)
+
+    def start(self, now: float) -> None:
+        self.started_at.append(now)
+        with self.log.open("ab") as log:
+            self.process = Popen(
+                self.argv,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C is ours to pass on, in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.poll() if self.process else None
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process and self.process.poll() is None else None
+
+    def may_restart(self, now: float) -> bool:
+        return sum(1 for at in self.started_at if now - at < 60) < RESTARTS_A_MINUTE
+
+    def stop(self, seconds: float) -> None:
+        """SIGTERM, and SIGKILL for what has not ended after so many seconds."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def last_words(self, lines: int = 12) -> str:
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool) -> None:
+    """Starts all, shows it, and stops all on SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: an address that can't be ours to start a server at.
+        BrokerError, StoreError: a server does not come up.
+        ShadowlaneError: a component does not stay up.
+    """
+    check(settings)
+    logs = data / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    command = [sys.executable, "-m", "shadowlane.cli"]
+    chosen = ["--config", str(config)] if config else []
+    components = [Child(n, [*command, "run", n, *chosen], logs / f"{n}.log") for n in COMPONENTS]
+    started: list[Child] = []
+    console = Console()
+    try:
+        if servers:
+            broker_port, store_port = _own_ports(settings)
+            broker = Child(
+                "broker", [*command, "embedded", "broker", "--port", str(broker_port)], logs / "broker.log"
+            )
+            store = Child(
+                "store",
+                [*command, "embedded", "store", "--data", str(data / "store"), "--port", str(store_port)],
+                logs / "store.log",
+            )
+            for child in (broker, store):
+                child.start(time.monotonic())
+                started.append(child)
+            _await(broker, lambda: wait_until_ready(settings.kafka.bootstrap_servers, 0.5), stop, BrokerError)
+            _await(store, lambda: connect(settings.clickhouse).close(), stop, StoreError)
+        if not stop.is_set():
+            ensure_topics(settings.kafka)
+            migrate(connect(settings.clickhouse), settings.clickhouse.database)
+            for child in components:
+                child.start(time.monotonic())
+                started.append(child)
+            _watch(console, settings, data, started, stop)
+    finally:
+        _stop_all(console, started, settings.worker.drain_s)
+
+
+def _await(
+    child: Child, ready: Callable[[], None], stop: threading.Event, error: type[ShadowlaneError]
+) -> None:
+    """Until a server answers. It is ours: if its process ends first, it will not."""
+    deadline = time.monotonic() + 60
+    while not stop.is_set():
+        try:
+            return ready()
+        except ShadowlaneError as exc:
+            if child.exit_code is not None:
+                raise error(f"the embedded {child.name} did not start: {child.last_words(3)}") from exc
+            if time.monotonic() > deadline:
+                raise error(f"the embedded {child.name} does not answer: {exc}; see {child.log}") from exc
+            stop.wait(0.1)
+
+
+def _watch(
+    console: Console, settings: Settings, data: Path, children: list[Child], stop: threading.Event
+) -> None:
+    """The status lines, and a new start for a component that ended, until it is time to stop."""
+    progress = Progress(settings)
+    restarts: dict[str, int] = {}
+    head = f"shadowlane up: data in {data}, logs in {data / 'logs'}. Ctrl-C stops it."
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        if not console.is_terminal:
+            console.print(head)
+        printed = ""
+        while not stop.is_set():
+            now = time.monotonic()
+            for child in children:
+                if child.exit_code is not None:
+                    _start_again(child, now, console)
+                    restarts[child.name] = restarts.get(child.name, 0) + 1
+            lines = progress.lines()
+            if console.is_terminal:
+                live.update(
+                    Group(Text(head, style="bold"), _table(children, restarts), *map(Text, lines)),
+                    refresh=True,
+                )
+            elif lines and "\n".join(lines) != printed:
+                printed = "\n".join(lines)
+                console.print(printed)
+            stop.wait(1.0)
+
+
+def _start_again(child: Child, now: float, console: Console) -> None:
+    if child.name == "broker":
+        raise BrokerError(
+            f"the embedded broker ended (exit code {child.exit_code}), and what it held is gone with it; "
+            f"start again, and see {child.log}:\n{child.last_words()}"
+        )
+    if not child.may_restart(now):
+        raise ShadowlaneError(
+            f"{child.name} ended {RESTARTS_A_MINUTE} times within a minute (exit code {child.exit_code}); "
+            f"its last words, in {child.log}:\n{child.last_words()}"
+        )
+    console.print(f"{child.name} ended with exit code {child.exit_code}; starting it again (see {child.log})")
+    child.start(now)
+
+
+def _table(children: list[Child], restarts: dict[str, int]) -> Table:
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for child in children:
+        again = restarts.get(child.name, 0)
+        state = Text("up" if child.pid else "down", style="green" if child.pid else "red")
+        grid.add_row(
+            child.name, state, f"pid {child.pid or '-'}", f"started again {again} times" if again else ""
+        )
+    return grid
+
+
+def _stop_all(console: Console, started: list[Child], drain: float) -> None:
+    """Components first, while the servers can still take what they hold."""
+    if not started:
+        return
+    console.print("stopping …")
+    servers = [child for child in started if child.name in ("broker", "store")]
+    components = [child for child in started if child not in servers]
+    for group in (components, servers):
+        for child in group:
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
+        for child in group:
+            child.stop(drain + STOP_SECONDS)
+    console.print("stopped")
+
+
+def _own_ports(settings: Settings) -> tuple[int, int]:
+    """The ports of the broker and the store, where the configured addresses are this machine's and free."""
+    host, _, port = settings.kafka.bootstrap_servers.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
+        raise ConfigError(
+            f"kafka.bootstrap_servers is {settings.kafka.bootstrap_servers}: the embedded broker serves "
+            "127.0.0.1:PORT alone; use that, or start with --no-servers to use what is there"
+        )
+    if settings.clickhouse.host not in ("127.0.0.1", "localhost"):
+        raise ConfigError(
+            f"clickhouse.host is {settings.clickhouse.host}: the embedded store serves 127.0.0.1 alone; "
+            "use that, or start with --no-servers to use what is there"
+        )
+    for key, number in (
+        ("kafka.bootstrap_servers", int(port)),
+        ("clickhouse.port", settings.clickhouse.port),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError as exc:
+                raise ConfigError(
+                    f"port {number} is taken (another shadowlane up?): free it, choose another one in {key}, "
+                    "or start with --no-servers to use what is there"
+                ) from exc
+    return int(port), settings.clickhouse.port
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: if `up` is killed, its children go too (prctl PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,168 @@
+"""Records survive the way to bytes and back; what can't be read is refused with its reason, line by line."""
+
+import dataclasses
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.errors import CodecError
+from shadowlane.schemas import codec
+from shadowlane.schemas.events import (
+    SCHEMA_VERSION,
+    DeadLetter,
+    LedgerCell,
+    MirroredRequest,
+    Pair,
+    Response,
+    arms,
+    pair_id,
+)
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
+integers = st.integers(-(2**63), 2**63 - 1)
+json_values = st.recursive(
+    st.none() | st.booleans() | integers | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def records(kind: type) -> st.SearchStrategy:
+    by_type = {
+        str: text.filter(bool),
+        int: integers,
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        int | None: st.none() | integers,
+        float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        dict[str, str]: st.dictionaries(text, text, max_size=3),
+        dict[str, float]: st.dictionaries(text, st.floats(0, 1), max_size=3),
+    }
+    fields = {
+        f.name: by_type.get(f.type, json_values)
+        for f in dataclasses.fields(kind)
+        if f.name != "schema_version"
+    }
+    return st.builds(kind, **fields)
+
+
+@given(
+    st.one_of(
+        records(MirroredRequest), records(Response), records(Pair), records(DeadLetter), records(LedgerCell)
+    )
+)
+def test_a_record_comes_back_as_it_went(record: codec.T) -> None:
+    assert codec.decode(type(record), codec.encode(record)) == record
+
+
+@given(st.lists(records(MirroredRequest), max_size=5))
+def test_an_envelope_holds_its_records_in_order(sent: list[MirroredRequest]) -> None:
+    envelope = codec.pack(codec.encode(record) for record in sent)
+    lines = list(codec.unpack(envelope))
+    assert [codec.decode(MirroredRequest, line) for _, line in lines] == sent
+    assert [number for number, _ in lines] == list(range(len(sent)))
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_read_or_refused(noise: bytes) -> None:
+    for _, line in codec.unpack(noise):
+        with pytest.raises(CodecError):
+            codec.decode(MirroredRequest, line)
+
+
+MINIMAL = {"request_id": "r1", "ts": 1, "service": "s", "route": "/r", "protocol": "json"}
+
+
+def line(**changes: object) -> bytes:
+    return orjson.dumps({k: v for k, v in (MINIMAL | changes).items() if v is not ...})
+
+
+def test_what_is_not_known_yet_is_left_out_and_defaults_fill_in() -> None:
+    record = codec.decode(MirroredRequest, line(colour="blue"))
+    assert record == MirroredRequest(request_id="r1", ts=1, service="s", route="/r", protocol="json")
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"request_id": "r1", "ts"', "not JSON"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b'{"ts": NaN}', "not JSON"),
+        (b'{"request_id": "\\ud800"}', "not JSON"),
+        (b"[" * 2000 + b"]" * 2000, "not JSON"),
+        (b"null", "this is null"),
+        (b"[1]", "this is an array"),
+        (line(ts=...), "MirroredRequest.ts is missing"),
+        (line(ts="1"), "MirroredRequest.ts can't be a string"),
+        (line(ts=True), "MirroredRequest.ts can't be a boolean"),
+        (line(request_id=""), "MirroredRequest.request_id is empty"),
+        (line(attributes={"a": 1}), "MirroredRequest.attributes may hold strings alone"),
+        (line(schema_version=SCHEMA_VERSION + 1), "is newer than"),
+        (line(schema_version="x"), "is no version"),
+    ],
+)
+def test_a_line_that_cant_be_read_says_why(bad: bytes, reason: str) -> None:
+    with pytest.raises(CodecError, match=reason):
+        codec.decode(MirroredRequest, bad)
+
+
+def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(codec.UPGRADES, (MirroredRequest, 1), lambda raw: raw | {"route": raw["path"]})
+    monkeypatch.setitem(codec.UPGRADES, (MirroredRequest, 2), lambda raw: raw | {"protocol": "json"})
+    old = line(route=..., protocol=..., path="/old", schema_version=1)
+    record = codec.decode(MirroredRequest, old)
+    assert (record.route, record.protocol, record.schema_version) == ("/old", "json", 3)
+
+
+@pytest.mark.parametrize("value", [2**70, "\ud800"])
+def test_what_json_has_no_form_for_is_refused_in_writing(value: object) -> None:
+    with pytest.raises(CodecError, match="can't encode MirroredRequest"):
+        codec.encode(MirroredRequest(**MINIMAL, body={"x": value}))  # type: ignore[arg-type]
+
+
+def test_records_from_outside_name_every_field_that_is_wrong() -> None:
+    with pytest.raises(CodecError) as refused:
+        codec.validate(MirroredRequest, {"request_id": 1, "ts": "soon", "service": "s", "protocol": "json"})
+    for name in ("request_id", "ts", "route"):
+        assert name in str(refused.value)
+
+
+def test_a_dead_letter_keeps_the_record_as_it_came() -> None:
+    cut = b'{"request_id":"r-77","ts":'
+    kept = codec.dead_letter(
+        cut, "not JSON", component="worker", topic="t", partition=2, offset=9, number=3, ts=5
+    )
+    assert (kept.payload, kept.payload_encoding, kept.request_id) == (cut.decode(), "utf-8", "r-77")
+    assert kept.dead_letter_id.startswith("t:2:9:3:")
+    again = codec.dead_letter(
+        b"\xff\xfe", "not JSON", component="worker", topic="t", partition=2, offset=9, number=3, ts=5
+    )
+    assert (again.payload, again.payload_encoding, again.request_id) == ("//4=", "base64", "")
+    assert again.dead_letter_id != kept.dead_letter_id, "the same place in a broker that began again"
+
+
+def test_a_dead_letter_of_a_huge_record_is_cut_and_says_how_long_it_was() -> None:
+    huge = codec.dead_letter(
+        b"x" * 20_000_000, "too long", component="worker", topic="t", partition=0, offset=0, number=0, ts=0
+    )
+    assert len(huge.payload) == codec.DEAD_LETTER_MAX_BYTES
+    assert huge.payload_bytes == 20_000_000
+
+
+def test_pair_ids_are_made_of_request_rollout_and_epoch_alone() -> None:
+    assert pair_id("r1", "to-b", "e1") == pair_id("r1", "to-b", "e1")
+    assert len({pair_id("r1", "to-b", "e1"), pair_id("r1", "to-b", "e2"), pair_id("r2", "to-b", "e1")}) == 3
+
+
+def answer(role: str, arm: str = "") -> Response:
+    return Response(request_id="r", ts=1, completed_at=2, service="s", route="/", role=role, arm=arm)
+
+
+def test_the_stable_version_serves_unless_the_records_say_otherwise() -> None:
+    served, shadow = answer("served"), answer("shadow", "candidate")
+    assert arms(served, shadow) == (served, shadow)
+    served, shadow = answer("served", "candidate"), answer("shadow", "stable")
+    assert arms(served, shadow) == (shadow, served)
+    assert arms(None, shadow) == (shadow, None)
