@@ -10,8 +10,6 @@ import zstandard
 
 from shadowlane.embedded.store.problem import refused
 
-Buffer = bytes | memoryview
-
 
 def _undo_lz4(data: bytes) -> bytes:
     # clickhouse-connect sends a frame for each block; decompress() would stop after the first.
@@ -32,7 +30,7 @@ _UNDO: dict[str, Callable[[bytes], bytes]] = {
     "deflate": zlib.decompress,
 }
 # The cheapest first: on loopback the processor is what an answer costs.
-_DO: dict[str, Callable[[Buffer], bytes]] = {
+_DO: dict[str, Callable[[bytes], bytes]] = {
     "lz4": lambda data: bytes(lz4.frame.compress(data)),
     "zstd": lambda data: zstandard.ZstdCompressor(level=1).compress(data),
     "gzip": lambda data: gzip.compress(data, compresslevel=1),
@@ -58,7 +56,7 @@ def decompress(body: bytes, encoding: str) -> bytes:
         raise refused(271, "CANNOT_DECOMPRESS", f"the body is not valid {encoding}: {exc}", 400) from exc
 
 
-def compress(body: Buffer, accepted: str) -> tuple[Buffer, str | None]:
+def compress(body: bytes, accepted: str) -> tuple[bytes, str | None]:
     """Compress an answer for an Accept-Encoding header; return it with its Content-Encoding, if any."""
     if len(body) < _WORTH_IT:
         return body, None

@@ -38,7 +38,7 @@ class Running:
 class Result:
     """What a query gave: ``body`` in ``format``, which is None for a statement without a result."""
 
-    body: memoryview
+    body: bytes
     format: str | None
     summary: dict[str, str]
 
@@ -82,7 +82,8 @@ class Engine:
             reads = kind["query_class"].name == "READ_ONLY"
             running.can_be_killed = reads
             result = connection.query(query.sql, query.default_format)
-            body = _view(result)
+            # A copy: chDB's view of a result does not keep its memory.
+            body: bytes = result.bytes()
             written = reads or len(body) > 0
             return Result(
                 body=body,
@@ -132,7 +133,7 @@ def _insert(connection: Any, query: Query, format_name: str) -> Result:
         for start in range(0, len(query.data), _SLICE):
             stream.append(bytes(query.data[start : start + _SLICE]))
         done = stream.finish()
-    return Result(memoryview(b""), None, _summary(done.rows_written, done.bytes_written, done.elapsed))
+    return Result(b"", None, _summary(done.rows_written, done.bytes_written, done.elapsed))
 
 
 def _summary(written_rows: int, written_bytes: int, seconds: float, **read: int) -> dict[str, str]:
@@ -147,11 +148,6 @@ def _summary(written_rows: int, written_bytes: int, seconds: float, **read: int)
         "elapsed_ns": round(seconds * 1e9),
     }
     return {name: str(count) for name, count in counts.items()}
-
-
-def _view(result: Any) -> memoryview:
-    # The view keeps the result alive, and saves a copy of what may be hundreds of megabytes.
-    return memoryview(result.get_memview().view()) if result.size() else memoryview(b"")
 
 
 def _quote(text: str, quote: str = "'") -> str:

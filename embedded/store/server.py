@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from shadowlane.embedded.store.encoding import Buffer, compress, decompress
+from shadowlane.embedded.store.encoding import compress, decompress
 from shadowlane.embedded.store.engine import Engine, Result, Running
 from shadowlane.embedded.store.problem import Problem, refused
 from shadowlane.embedded.store.request import Query, read_query
@@ -115,7 +115,7 @@ async def _query(request: web.Request) -> web.StreamResponse:
             accepted = ""
         running = Running(query.comment)
 
-        def work() -> tuple[Result, Buffer, str | None]:
+        def work() -> tuple[Result, bytes, str | None]:
             result = service.engine.execute(query, running)
             return result, *compress(result.body, accepted)
 
@@ -127,8 +127,9 @@ async def _query(request: web.Request) -> web.StreamResponse:
     if encoding_used:
         response.headers["Content-Encoding"] = encoding_used
     await response.prepare(request)
+    view = memoryview(answer)
     for start in range(0, len(answer), _SLICE):
-        await response.write(answer[start : start + _SLICE])
+        await response.write(view[start : start + _SLICE])
     await response.write_eof()
     return response
 
