@@ -1,0 +1,155 @@
+"""`shadowlane report`."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, signed
+from shadowlane.cli.store import reader
+from shadowlane.rollout.report import Metric, Report, build
+from shadowlane.schemas.config import Settings
+
+EXIT_BY_VERDICT = {"promote": 0, "hold": 10, "inconclusive": 11, "roll_back": 12}
+ROWS = {
+    "scored": "both answers came and were scored",
+    "abstained": "both came, and say nothing of the candidate",
+    "unpaired": "one of the two answers never came",
+    "dead_lettered": "a record could not be read",
+    "dropped": "the mirror let it go",
+    "sampled_out": "not in the sample",
+    "in_flight": "still on its way",
+    "missing": "lost from sight",
+    "excess": "more answers than requests",
+}
+
+
+def run_report(settings: Settings, name: str | None, *, as_json: bool, exit_code: bool) -> None:
+    """Prints the report; with ``exit_code``, ends with the code of the verdict."""
+    report = build(reader(settings), settings, settings.rollout(name), datetime.now(UTC))
+    if as_json:
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
+    else:
+        Console().print(render(report))
+    if exit_code:
+        sys.exit(EXIT_BY_VERDICT[report.verdict])
+
+
+def render(report: Report) -> RenderableType:
+    """The report as a person reads it: the verdict first, then what it rests on, then who was counted."""
+    arms = f"{report.stable or 'stable'} → {report.candidate or 'candidate'}"
+    head = Text.assemble(
+        (report.rollout, "bold"),
+        f"  {arms}  ",
+        (f"stage {report.stage}, epoch {report.epoch}, {report.pairs:,} pairs", "dim"),
+    )
+    verdict = Text.assemble(
+        (report.verdict.upper().replace("_", " "), VERDICT_STYLE[report.verdict]), "  ", report.reason
+    )
+    parts: list[RenderableType] = [head, Text(), verdict]
+    if report.pairs_needed:
+        parts.append(
+            Text(
+                f"A promotion needs about {report.pairs_needed:,} pairs more, at what is seen so far.", "dim"
+            )
+        )
+    parts += [Text(), _metrics(report)]
+    tests = _tests(report)
+    if tests.row_count:
+        parts += [Text(), tests]
+    if report.failures:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
+        parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
+    parts += [Text(), _ledger(report.ledger)]
+    return Padding(Group(*parts), (1, 0))
+
+
+def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _metrics(report: Report) -> Table:
+    numbers = ("stable", "candidate", "difference", "95% interval", "pairs")
+    table = _table("metric", *numbers, right=numbers)
+    for name, metric in report.metrics.items():
+        style = "bold" if metric.evidence else ""
+        table.add_row(
+            Text(name, style),
+            number(metric.stable, metric.unit),
+            number(metric.candidate, metric.unit),
+            signed(metric.difference, metric.unit),
+            _interval(metric),
+            f"{metric.pairs:,}",
+        )
+        if metric.percentiles and metric.unit == "ms":
+            tail = metric.percentiles["p95"]
+            table.add_row(
+                Text(f"  {name} p95", "dim"),
+                *(number(tail.get(arm), metric.unit) for arm in ("stable", "candidate")),
+            )
+    return table
+
+
+def _interval(metric: Metric) -> str:
+    if metric.interval is None:
+        return ""
+    show = signed if metric.interval_of == "difference" else number
+    low, high = (show(edge, metric.unit) for edge in metric.interval)
+    return f"{low} … {high}"
+
+
+def _tests(report: Report) -> Table:
+    table = _table(
+        "test", "claim", "evidence", "needed", "pairs more", right=("evidence", "needed", "pairs more")
+    )
+    for metric in report.metrics.values():
+        for test in metric.evidence:
+            verb = test["decides"].replace("_", " ")
+            style = "" if not test["reached"] else "green" if verb == "promote" else "red"
+            table.add_row(
+                Text(f"{verb}{' ✓' if test['reached'] else ''}", style),
+                test["claim"],
+                Text(evidence(test["e"]), style),
+                f"{test['threshold']:,.0f}",
+                ""
+                if test["reached"]
+                else "–"
+                if test["pairs_needed"] is None
+                else f"{test['pairs_needed']:,}",
+            )
+    return table
+
+
+def _ledger(ledger: dict[str, Any]) -> Group:
+    eligible = ledger["eligible"]
+    table = _table("requests", "", "", "", right=("",))
+    table.columns[1].justify = "right"
+    for row, meaning in ROWS.items():
+        count = ledger[row]
+        if not count and row not in (
+            "scored",
+            "abstained",
+            "unpaired",
+            "dead_lettered",
+            "dropped",
+            "sampled_out",
+        ):
+            continue
+        why = ", ".join(f"{reason} {n:,}" for reason, n in ledger["reasons"].get(row, {}).items())
+        table.add_row(row, f"{count:,}", bar(count, eligible), Text(why or (meaning if count else ""), "dim"))
+    ends = Text.assemble(
+        f"eligible {eligible:,}: ",
+        ("the ledger adds up", "green") if ledger["adds_up"] else ("the ledger does not add up", "bold red"),
+    )
+    if ledger["unreadable"]:
+        ends.append(f"; beside it, {ledger['unreadable']:,} dead letters that name no request", "yellow")
+    return Group(table, ends)

@@ -1,0 +1,47 @@
+"""The status lines of `shadowlane up`: one for each rollout, read from the store every few seconds."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from shadowlane.cli.store import reader
+from shadowlane.errors import ShadowlaneError
+from shadowlane.evaluators.check import rules_of
+from shadowlane.rollout.report import Rows, read_ledger, read_verdict
+from shadowlane.schemas.config import Rollout, Settings
+
+EVERY_S = 3.0
+
+
+class Progress:
+    """Reads in a thread of its own, so that a slow store never delays the supervision."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lines: list[str] = []
+        threading.Thread(target=self._run, name="up-status", daemon=True).start()
+
+    def lines(self) -> list[str]:
+        """The newest lines."""
+        return self._lines
+
+    def _run(self) -> None:
+        while True:
+            try:
+                rows = reader(self._settings)
+                while True:
+                    now = datetime.now(UTC)
+                    self._lines = [self._line(rows, rollout, now) for rollout in self._settings.rollouts]
+                    time.sleep(EVERY_S)
+            except ShadowlaneError as exc:
+                self._lines = [f"the store can't be read: {exc}"]
+                time.sleep(EVERY_S)
+
+    def _line(self, rows: Rows, rollout: Rollout, now: datetime) -> str:
+        verdict = read_verdict(rows, rollout, rules_of(rollout), now)
+        ledger = read_ledger(rows, self._settings, rollout, now)
+        lost = f", {ledger.missing:,} missing" if ledger.missing else ""
+        return (
+            f"{rollout.name}: {ledger.eligible:,} requests, {ledger.scored:,} scored, "
+            f"{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
+        )
