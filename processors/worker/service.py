@@ -1,0 +1,293 @@
+"""The shadow worker's main loop: hands requests to candidates, and responses to Kafka."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVarTuple
+
+from shadowlane.errors import BrokerError, CodecError
+from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
+from shadowlane.processors.worker.candidate import Caller, Target
+from shadowlane.processors.worker.reader import Limits, Reader, Work
+from shadowlane.schemas.codec import dead_letter, decode, encode, salvage_request_id
+from shadowlane.schemas.config import Settings
+from shadowlane.schemas.events import Failure, MirroredRequest, Response
+from shadowlane.schemas.topics import partition_of
+
+log = logging.getLogger("shadowlane.worker")
+
+# Read and not finished: enough that calls never wait for reading, while responses wait for Kafka's word.
+SPARE_RECORDS = 2000
+MAX_READ_BYTES = 32 * 2**20
+MAX_QUEUED_BYTES = 64 * 2**20
+FLUSH_S = 10.0
+
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this worker did since it started. ``failures`` counts responses by their ``error``."""
+
+    records: int = 0
+    not_shadowed: int = 0  # no rollout takes them
+    answered: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    dead_letters: int = 0
+    given_back: int = 0  # not finished at a stop, or no longer ours: the next owner reads them again
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+
+def run(settings: Settings) -> None:
+    """Runs a shadow worker until SIGTERM or SIGINT. Blocks.
+
+    A stop finishes the calls in flight, for up to ``worker.drain_s``, and gives back the rest. Any number
+    of workers may run: they share the partitions.
+
+    Raises:
+        ConfigError: a candidate can't be called as configured (its key is missing, …).
+        BrokerError: Kafka can't be reached at the start, or does not take what has to be written. What is
+            not finished is not committed, so a restart goes on from there.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_signal(settings))
+
+
+class ShadowWorker:
+    """One worker: its calls, its reader and its producer. Use within one event loop, once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Checks every candidate.
+
+        Raises:
+            ConfigError: one can't be called as configured.
+        """
+        self.progress = Progress()
+        self._settings = settings
+        self._topics = settings.kafka.topics
+        self._targets = {r.name: Target.of(r, settings.worker) for r in settings.rollouts}
+        self._waiting: deque[Work] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._closed = False  # from here on a failure to write is only work given back
+
+    def stop(self) -> None:
+        """Asks for a clean stop. In the event loop's thread."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`)."""
+        self._loop = asyncio.get_running_loop()
+        kafka = self._settings.kafka
+        self._partitions = await asyncio.to_thread(ensure_topics, kafka)
+        group = f"{kafka.topic_prefix}-worker"
+        log.info(
+            "worker started: group %s, rollouts %s, %d calls at once",
+            group,
+            ", ".join(self._targets) or "none",
+            self._settings.worker.concurrency,
+        )
+        self._producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-worker")
+        self._reader = Reader(
+            kafka,
+            group,
+            Limits(2 * self._settings.worker.concurrency + SPARE_RECORDS, MAX_READ_BYTES),
+            hand=lambda works: self._call_soon(self._take, works),
+            failed=lambda error: self._call_soon(self._fail, error),
+            held=lambda: self._producer.queued_bytes > MAX_QUEUED_BYTES,
+        )
+        self._caller = Caller(self._settings.worker, self._count_attempt)
+        try:
+            self._reader.start()
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            await self._close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drain(self) -> None:
+        self._reader.stop_reading()
+        self.progress.given_back += len(self._waiting)
+        self._waiting.clear()
+        if self._failure is None and self._running:
+            log.info("worker stopping: %d calls in flight", len(self._running))
+            await asyncio.wait(self._running, timeout=self._settings.worker.drain_s)
+
+    async def _close(self) -> None:
+        self._stop.set()
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        self.progress.given_back += len(self._running)
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._caller.close()
+        remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._failure is None else 0.0)
+        if remaining:
+            log.warning("%d records were not written before the stop; they will be made again", remaining)
+        await asyncio.to_thread(self._reader.close)
+        log.info("worker stopped: %s", self.progress)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None and not self._closed:
+            self._failure = error
+        self._stop.set()
+
+    def _call_soon(self, function: Callable[[*Ts], object], *arguments: *Ts) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to hear it
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _take(self, works: list[Work]) -> None:
+        if self._stop.is_set():
+            self.progress.given_back += len(works)
+            return
+        self._waiting.extend(works)
+        self._start_calls()
+
+    def _start_calls(self) -> None:
+        while (
+            self._waiting
+            and not self._stop.is_set()
+            and len(self._running) < self._settings.worker.concurrency
+        ):
+            work = self._waiting.popleft()
+            if not work.ticket.owned:
+                self.progress.given_back += 1
+                continue
+            task = self._loop.create_task(self._handle(work))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        self._start_calls()
+
+    def _count_attempt(self) -> None:
+        self.progress.attempts += 1
+
+    async def _handle(self, work: Work) -> None:
+        """One record, to its end. Raises only where nothing can be written any more."""
+        self.progress.records += 1
+        try:
+            request = decode(MirroredRequest, work.line)
+            response = await self._respond(request)
+            line = None if response is None else encode(response)
+        except CodecError as exc:
+            self._bury(work, str(exc))
+        except Exception as exc:
+            log.exception("a request could not be handled; it goes to the dead letters")
+            self._bury(work, f"{type(exc).__name__}: {exc}")
+        else:
+            if response is None or line is None:
+                self.progress.not_shadowed += 1
+                self._reader.finished(work.ticket)
+                return
+            if response.error:
+                self.progress.failures[response.error] += 1
+            else:
+                self.progress.answered += 1
+            self._send(work, response, line)
+
+    async def _respond(self, request: MirroredRequest) -> Response | None:
+        rollout = self._settings.rollout_for(request.service, request.route)
+        if rollout is None:
+            return None
+        with self._in_flight():
+            return await self._caller.respond(request, self._targets[rollout.name])
+
+    @contextlib.contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        progress = self.progress
+        progress.in_flight += 1
+        progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
+        try:
+            yield
+        finally:
+            progress.in_flight -= 1
+
+    def _send(self, work: Work, response: Response, line: bytes) -> None:
+        topic = self._topics.shadow
+        partition = partition_of(response.request_id, self._partitions[topic])
+        self._producer.send(topic, partition, line, partial(self._written, work, response))
+
+    def _bury(self, work: Work, reason: str) -> None:
+        self.progress.dead_letters += 1
+        topic = self._topics.dead_letters
+        count = self._partitions[topic]
+        request_id = salvage_request_id(work.line)
+        letter = dead_letter(
+            work.line,
+            reason,
+            component="worker",
+            topic=self._topics.requests,
+            partition=work.partition,
+            offset=work.ticket.offset,
+            number=work.number,
+            ts=int(time.time() * 1000),
+        )
+        partition = partition_of(request_id, count) if request_id else work.partition % count
+        self._producer.send(topic, partition, encode(letter), partial(self._written, work, None))
+
+    def _written(self, work: Work, response: Response | None, error: Exception | None) -> None:
+        """In the producer's thread: Kafka has the record, or does not take it."""
+        if error is None:
+            self._reader.finished(work.ticket)
+        elif isinstance(error, RecordTooLargeError) and response is not None:
+            self._call_soon(self._send_smaller, work, response, error)
+        else:
+            self._call_soon(self._fail, error)
+
+    def _send_smaller(self, work: Work, response: Response, error: BrokerError) -> None:
+        smaller = without_bulk(response)
+        if smaller is None:
+            self._fail(error)
+            return
+        try:
+            self._send(work, smaller, encode(smaller))
+        except BrokerError as exc:  # closed meanwhile
+            self._fail(exc)
+
+
+def without_bulk(response: Response) -> Response | None:
+    """The response without its copy of the request; then without its answer; None where that was all."""
+    if response.request is not None:
+        return dataclasses.replace(response, request=None)
+    if response.output or response.tool_calls:
+        return dataclasses.replace(
+            response,
+            output="",
+            tool_calls=None,
+            error=Failure.BAD_RESPONSE,
+            error_message="the answer is larger than a message that Kafka takes (message.max.bytes)",
+        )
+    return None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _until_signal(settings: Settings) -> None:
+    worker = ShadowWorker(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
