@@ -13,6 +13,7 @@ from shadowlane.processors.store import connect
 from shadowlane.schemas.config import Kafka, Settings
 
 COMPONENTS = ("worker", "pairing", "sink")
+PARTS = ("broker", "store", *COMPONENTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,8 @@ WITH
     (
         SELECT count() FROM ledger
         WHERE row = 'eligible' AND minute < first_minute
-            AND ({service:String} = '' OR service = {service:String}) AND ({route:String} = '' OR route = {route:String})
+            AND ({service:String} = '' OR service = {service:String})
+            AND ({route:String} = '' OR route = {route:String})
     ) > 0 AS had_begun
 SELECT minute, row, reason, sum(requests) AS requests
 FROM ledger

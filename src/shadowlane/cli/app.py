@@ -98,6 +98,9 @@ def replay(
 
 @app.command()
 def status(
+    part: Annotated[
+        str | None, typer.Argument(help="One part alone: broker, store, worker, pairing, sink.")
+    ] = None,
     config: ConfigFile = None,
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for all to be up.")
@@ -107,7 +110,7 @@ def status(
     """Whether the servers and components are up, and how far behind each is."""
     from shadowlane.cli.status import run_status
 
-    run_status(load(config), wait=wait, as_json=as_json)
+    run_status(load(config), part, wait=wait, as_json=as_json)
 
 
 @app.command()

@@ -10,15 +10,22 @@ from rich.console import Console
 from rich.table import Table
 
 from shadowlane.cli import EXIT_DOWN
-from shadowlane.processors.status import Part, read_status
+from shadowlane.errors import ConfigError
+from shadowlane.processors.status import PARTS, Part, read_status
 from shadowlane.schemas.config import Settings
 
 
-def run_status(settings: Settings, *, wait: float, as_json: bool) -> None:
-    """Prints what is up; exits with 1 where something is not."""
+def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bool) -> None:
+    """Prints what is up; exits with 1 where something is not.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    if part not in (None, *PARTS):
+        raise ConfigError(f"no part is called {part!r}; the parts are {', '.join(PARTS)}")
     deadline = time.monotonic() + wait
     while True:
-        parts = read_status(settings)
+        parts = [found for found in read_status(settings) if part in (None, found.name)]
         if all(part.up for part in parts) or time.monotonic() >= deadline:
             break
         time.sleep(0.3)
