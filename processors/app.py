@@ -1,0 +1,208 @@
+"""Pairing and scoring as a Faust app: the topology on one screen.
+
+::
+
+    responses.served ──▶ agent ──┐
+                                 ├──▶ Pairing (join, score) ──▶ pairs, dead-letters
+    responses.shadow ──▶ agent ──┘         │
+            ▲                              │ a resolved envelope is acknowledged,
+            └────── committed offset ◀─────┘ in the order of its partition's offsets
+
+No table, no changelog: the log is the state (docs/decisions/0003-the-log-is-the-state.md). Faust commits what
+is acknowledged; it would acknowledge and skip an event whose agent raised, so nothing may escape from an
+agent: what does stops the process.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable
+from functools import partial
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from shadowlane.errors import BrokerError
+from shadowlane.evaluators.scorers import ScorerSet
+from shadowlane.processors.faust_edge import Backpressure, check_assignment, faust_options
+from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.pairing.service import Pairing
+from shadowlane.processors.produce import EnvelopeProducer
+from shadowlane.schemas.config import Settings
+from shadowlane.schemas.events import Role
+
+log = logging.getLogger("shadowlane.pairing")
+
+EXPIRE_EVERY_S = 0.5
+QUEUED_BYTES = 64 * 2**20  # what may wait for Kafka's acknowledgement before reading pauses
+STOP_S = 5.0  # how long a clean stop waits for it
+
+
+def run(settings: Settings) -> None:
+    """Pairs until SIGTERM or SIGINT. Blocks.
+
+    Raises:
+        BrokerError: no broker within 30 seconds, topics that can't pair, or a record that can't be written.
+        ConfigError: a scorer that is not known, or that refuses its options.
+        SystemExit: Faust crashed (code 1).
+    """
+    scorers = {r.name: ScorerSet.from_rollout(r, settings.prices) for r in settings.rollouts}
+    partitions = ensure_topics(settings.kafka)
+    use_uvloop()
+    for name in ("faust", "mode", "aiokafka"):  # some forty lines for a start and a stop
+        logging.getLogger(name).setLevel(logging.WARNING)
+    loop = asyncio.new_event_loop()
+    producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")
+    with tempfile.TemporaryDirectory(prefix="shadowlane-pairing-") as directory:
+        try:
+            shell = Shell(settings, scorers, producer, partitions, loop, directory)
+            log.info("pairing starts: %d rollouts, wait %g s", len(scorers), settings.pairing.wait_s)
+            worker = faust.Worker(
+                shell.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True
+            )
+            worker.spinner = None  # it writes control characters, whatever quiet says
+            try:
+                worker.execute_from_commandline()
+            except SystemExit as exit_:
+                if shell.failure is not None:
+                    raise shell.failure from exit_
+                if exit_.code:
+                    raise
+        finally:
+            producer.close(0.0)
+    log.info("pairing stopped: %s", " ".join(f"{k}={v}" for k, v in shell.pairing.progress().items()))
+
+
+def use_uvloop() -> None:
+    """The faster event loop where there is one, for Faust's threads too. As ``-L uvloop``, which needs argv."""
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+
+class Shell:
+    """What stands between Faust and :class:`Pairing`. ``failure`` is why the process has to stop, if so."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorers: dict[str, ScorerSet],
+        producer: EnvelopeProducer,
+        partitions: dict[str, int],
+        loop: asyncio.AbstractEventLoop,
+        directory: str,
+    ) -> None:
+        topics = settings.kafka.topics
+        self.failure: BaseException | None = None
+        self.producer = producer
+        self.loop = loop
+        self.woken = False
+        self.written = asyncio.Event()
+        self.pairing = Pairing(
+            settings,
+            scorers,
+            producer,
+            partitions,
+            monotonic=time.monotonic,
+            wall=lambda: time.time_ns() // 1_000_000,
+            wake=self.wake,
+        )
+        self.app = app = faust.App(**faust_options(settings, directory), loop=loop)
+        self.backpressure = Backpressure(app, {Role.SERVED: topics.served, Role.SHADOW: topics.shadow})
+
+        async def served(stream: Any) -> None:
+            await self.guard(self.read(Role.SERVED, stream))
+
+        async def shadow(stream: Any) -> None:
+            await self.guard(self.read(Role.SHADOW, stream))
+
+        async def expiry() -> None:
+            await self.guard(self.expire())
+
+        for name, agent in ((topics.served, served), (topics.shadow, shadow)):
+            topic = app.topic(name, key_serializer="raw", value_serializer="raw")
+            app.agent(topic, concurrency=1)(agent)
+        app.task(expiry)
+        app.on_partitions_revoked.connect(self.revoked)
+        app.on_partitions_assigned.connect(self.assigned)
+        app.on_before_shutdown.connect(self.stopping)
+
+    async def read(self, side: Role, stream: Any) -> None:
+        events: AsyncIterator[Any] = stream.noack().events()
+        async for event in events:
+            message = event.message
+            self.pairing.take(
+                side,
+                message.partition,
+                message.offset,
+                message.value,
+                partial(message.ack, self.app.consumer),
+            )
+            event.value = message.value = None  # only the acknowledgement waits now; its bytes need not
+            self.regulate()
+            await self.room()
+        if not self.app.should_stop:
+            raise BrokerError(f"Faust ended the stream of {side} responses: start pairing again")
+
+    async def expire(self) -> None:
+        while not self.app.should_stop:
+            more = self.pairing.expire()
+            self.regulate()
+            await self.room()
+            await asyncio.sleep(0 if more else EXPIRE_EVERY_S)
+
+    async def room(self) -> None:
+        """Waits while too much waits for Kafka. It comes to an end: delivered, or given up and the process stops."""
+        while self.producer.queued_bytes > QUEUED_BYTES:
+            self.written.clear()
+            await self.written.wait()
+
+    def regulate(self) -> None:
+        for side in Role:
+            self.backpressure.set(side, self.pairing.full(side))
+
+    def wake(self) -> None:
+        """On the producer's thread: one call into the loop for however many records an envelope had."""
+        if not self.woken and not self.loop.is_closed():
+            self.woken = True
+            self.loop.call_soon_threadsafe(self.settle)
+
+    def settle(self) -> None:
+        self.woken = False  # before the notes are read: one that comes now wakes again
+        try:
+            self.pairing.settle()
+            self.regulate()
+        except Exception as exc:
+            self.fail(exc)
+        self.written.set()
+
+    async def revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
+        self.backpressure.release_all()
+        self.pairing.drop({tp.partition for tp in revoked})
+
+    async def assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
+        try:
+            check_assignment(self.backpressure.topics, assigned)
+        except BrokerError as exc:
+            self.fail(exc)
+
+    async def stopping(self, _app: Any, **_: Any) -> None:
+        """What is written but not acknowledged yet would be read again: a moment spares that."""
+        await self.loop.run_in_executor(None, self.producer.flush, STOP_S)
+        self.settle()
+
+    async def guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as exc:
+            self.fail(exc)
+
+    def fail(self, exc: Exception) -> None:
+        if self.failure is None:
+            self.failure = exc
+            log.critical("pairing stops: %s", exc, exc_info=exc)
+            self.crash = asyncio.ensure_future(self.app.crash(exc), loop=self.loop)

@@ -1,0 +1,103 @@
+"""What pairing needs of Faust beyond its agents: its options, backpressure by topic, a check of assignments.
+
+Every reach into Faust's inside is here, with why. Faust 0.15.
+"""
+
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from shadowlane.errors import BrokerError, ConfigError
+from shadowlane.schemas.config import Settings
+from shadowlane.schemas.events import Role
+
+
+def faust_options(settings: Settings, directory: str) -> dict[str, Any]:
+    """What the app is made with. ``directory`` is a place for Faust's own files, of which it writes none."""
+    kafka, wait_s = settings.kafka, settings.pairing.wait_s
+    refuse_security(kafka.client)
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    return {
+        "id": f"{kafka.topic_prefix}-pairing",
+        "broker": [f"kafka://{server}" for server in servers],
+        "broker_client_id": "shadowlane-pairing",
+        "broker_session_timeout": kafka.session_timeout_s,
+        "broker_heartbeat_interval": kafka.session_timeout_s / 4,
+        "broker_commit_interval": 1.0,
+        "consumer_auto_offset_reset": "earliest",
+        # Reading may pause for as long as halves wait; a member that does not poll would be expelled.
+        "broker_max_poll_interval": max(1000.0, 2 * wait_s),
+        # They only warn, and a half that waits holds back its partition's commits on purpose.
+        "broker_commit_livelock_soft_timeout": wait_s + 300.0,
+        "stream_processing_timeout": wait_s + 300.0,
+        # Messages between Kafka and the agents: the bound on what still comes after reading has paused.
+        "stream_buffer_maxsize": 64,
+        "broker_max_poll_records": 64,
+        "stream_wait_empty": False,  # or a rebalance and a stop would wait for halves that wait
+        "web_enabled": False,  # it would listen on 0.0.0.0
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,  # ensure_topics has made them
+        "autodiscover": False,
+        "store": "memory://",
+        "datadir": directory,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def refuse_security(client: dict[str, Any]) -> None:
+    """Raises ConfigError for options of librdkafka that Faust's consumer would silently go without."""
+    wanted = [key for key in client if key.startswith(("security.", "sasl.", "ssl."))]
+    if wanted and client.get("security.protocol", "plaintext") != "plaintext":
+        raise ConfigError(
+            f"kafka.client.{wanted[0]}: pairing reads with Faust, which does not take librdkafka's security "
+            "options; give it a plaintext listener"
+        )
+
+
+class Backpressure:
+    """Pauses the reading of a topic's partitions, one side at a time.
+
+    An agent that stops taking events would stop the other side too: Faust hands out messages in one loop
+    that waits for the slower agent, and the halves that would make room could never come. Nor does
+    ``consumer.pause_partitions`` do: what is fetched already is dropped then, and counts as acknowledged once
+    a later offset is. What Faust itself calls when a buffer is full stops the fetching and still hands out
+    what is there.
+    """
+
+    def __init__(self, app: faust.App, topics: dict[Role, str]) -> None:
+        self.topics = topics
+        self._app = app
+        self._paused = dict.fromkeys(Role, False)
+
+    def set(self, side: Role, full: bool) -> None:
+        """Pauses or resumes one side. Cheap where nothing changes."""
+        consumer = self._app.consumer
+        if full:
+            # Each time, since Faust resumes a partition by itself when its own buffer has emptied.
+            for tp in self._partitions(side):
+                consumer.on_buffer_full(tp)
+        elif self._paused[side]:
+            for tp in self._partitions(side):
+                consumer.on_buffer_drop(tp)
+        self._paused[side] = full
+
+    def release_all(self) -> None:
+        """As partitions are taken away: Faust would keep them as paused, and resume them when they are another's."""
+        for side in Role:
+            self.set(side, False)
+
+    def _partitions(self, side: Role) -> list[TP]:
+        return [tp for tp in self._app.consumer.assignment() if tp.topic == self.topics[side]]
+
+
+def check_assignment(topics: dict[Role, str], assigned: set[TP]) -> None:
+    """Raises BrokerError where a worker was given different partitions of the two topics."""
+    served, shadow = (
+        {tp.partition for tp in assigned if tp.topic == topics[side]} for side in (Role.SERVED, Role.SHADOW)
+    )
+    if served != shadow:
+        raise BrokerError(
+            f"Faust assigned partitions {sorted(served)} of {topics[Role.SERVED]} and {sorted(shadow)} of "
+            f"{topics[Role.SHADOW]}: pairs would never meet; is another program in the same consumer group?"
+        )

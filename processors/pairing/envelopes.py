@@ -1,0 +1,66 @@
+"""When an envelope may be acknowledged: once all its records are resolved, in the order of the offsets.
+
+The log is the state: what is not acknowledged is read again after a crash, so that nothing that waits in
+memory has to be kept anywhere else (docs/decisions/0003-the-log-is-the-state.md).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shadowlane.schemas.events import Role
+
+ENVELOPE_BYTES = 1024
+"""What an envelope that is not acknowledged yet takes in memory without its records (measured: 600 to 900)."""
+
+
+@dataclass(slots=True, eq=False)
+class Envelope:
+    """One Kafka message that was read. ``open`` counts its records that are not resolved, and its reader."""
+
+    side: Role
+    partition: int
+    offset: int
+    acknowledge: Callable[[], object]
+    open: int = 1
+
+    @property
+    def source(self) -> tuple[Role, int]:
+        return self.side, self.partition
+
+
+class Unacknowledged:
+    """The envelopes of every partition that were read and not acknowledged, in the order of their offsets."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[tuple[Role, int], deque[Envelope]] = {}
+        self._count = dict.fromkeys(Role, 0)
+
+    def add(self, envelope: Envelope) -> None:
+        self._partitions.setdefault(envelope.source, deque()).append(envelope)
+        self._count[envelope.side] += 1
+
+    def resolved(self, source: tuple[Role, int]) -> list[Envelope]:
+        """The envelopes at the head of a partition that are resolved; they are no longer here.
+
+        An envelope behind one that still waits stays: a committed offset says that everything before it
+        is done.
+        """
+        envelopes = self._partitions.get(source)
+        ready: list[Envelope] = []
+        while envelopes and envelopes[0].open == 0:
+            ready.append(envelopes.popleft())
+        self._count[source[0]] -= len(ready)
+        return ready
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forgets partitions that were taken away: whoever has them now reads them again."""
+        for source in [s for s in self._partitions if s[1] in partitions]:
+            self._count[source[0]] -= len(self._partitions.pop(source))
+
+    def bytes_of(self, side: Role) -> int:
+        """An estimate of the memory they take, without their records."""
+        return self._count[side] * ENVELOPE_BYTES
+
+    def __len__(self) -> int:
+        return sum(self._count.values())

@@ -1,0 +1,196 @@
+"""Which halves meet: a state machine of (state, record, time) to pairs. No Kafka, no Faust, no clock in it.
+
+A half waits for the other one until its time is over. What comes out (a :class:`Match`) is in flight until
+Kafka has acknowledged it, and only then are the envelopes of its halves released. A half that comes again
+is attached to the one that waits or is in flight, so that it is never acknowledged before its pair is.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from shadowlane.processors.pairing.envelopes import Envelope
+from shadowlane.schemas.config import Rollout
+from shadowlane.schemas.events import Outcome, Response, Role, pair_id
+
+HALF_BYTES = 2048
+"""What a half takes in memory beside the text of its record: objects, keys, numbers (measured: 1.5 to 2 KB)."""
+
+REMEMBERED = 100_000
+"""Pairs whose ids are remembered once they are out, so that a half that comes again need not wait."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the halves since the start."""
+
+    paired: int = 0  # pairs, so two halves each
+    unpaired: int = 0
+    repeated: int = 0  # the same half again
+    late: int = 0  # the other half had gone out as unpaired
+    no_rollout: int = 0  # served, and no rollout takes its service and route
+    other_epoch: int = 0  # shadow, of an epoch or a rollout that is not the current one
+
+
+@dataclass(slots=True, eq=False)
+class Half:
+    """A response that waits for the other one."""
+
+    side: Role
+    response: Response
+    rollout: Rollout
+    epoch: str
+    size: int
+    deadline: float
+    envelopes: list[Envelope]  # its own, and those of its repetitions
+
+
+@dataclass(slots=True, eq=False)
+class Match:
+    """What goes out: both halves, or the one whose time is over. In flight until :meth:`Join.delivered`."""
+
+    pair_id: str
+    rollout: Rollout
+    epoch: str
+    served: Response | None
+    shadow: Response | None
+    envelopes: list[Envelope] = field(repr=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Scored or unpaired, as far as the join can say."""
+        return Outcome.SCORED if self.served and self.shadow else Outcome.UNPAIRED
+
+
+class Join:
+    """The halves that wait, in any number of partitions.
+
+    Args:
+        rollout_for: the rollout of a (service, route), or None.
+        wait_s: how long a half waits, in seconds of the clock that ``now`` is of.
+        remembered: how many ids of resolved pairs are kept.
+    """
+
+    def __init__(
+        self,
+        rollout_for: Callable[[str, str], Rollout | None],
+        wait_s: float,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._rollout_for = lru_cache(4096)(lambda service, route: _with_epoch(rollout_for(service, route)))
+        self._wait_s = wait_s
+        self._remembered = remembered
+        # In the order of their deadlines, since every half waits equally long.
+        self._waiting: OrderedDict[str, Half] = OrderedDict()
+        self._in_flight: dict[str, Match] = {}
+        self._resolved: OrderedDict[str, Outcome] = OrderedDict()
+        self._waiting_bytes = dict.fromkeys(Role, 0)
+        self.counts = Counts()
+
+    def take(self, envelope: Envelope, response: Response, size: int, now: float) -> Match | None:
+        """One record of an envelope, ``size`` bytes long. Gives the pair that it completes, if it does.
+
+        ``now`` never goes back. The envelope is held until the record is resolved; a record that is resolved
+        at once (a repetition, or nothing of this configuration's) does not hold it.
+        """
+        found = self._rollout_for(response.service, response.route)
+        side = envelope.side
+        if found is None:
+            if side is Role.SERVED:
+                self.counts.no_rollout += 1
+            else:
+                self.counts.other_epoch += 1
+            return None
+        rollout, epoch = found
+        if side is Role.SHADOW and (response.rollout, response.epoch) != (rollout.name, epoch):
+            self.counts.other_epoch += 1
+            return None
+        key = pair_id(response.request_id, rollout.name, epoch)
+        outcome = self._resolved.get(key)
+        if outcome is not None:
+            self._resolved.move_to_end(key)
+            self._count_again(outcome)
+            return None
+        envelope.open += 1
+        match = self._in_flight.get(key)
+        if match is not None:
+            match.envelopes.append(envelope)
+            self._count_again(match.outcome)
+            return None
+        half = self._waiting.get(key)
+        if half is None:
+            size += HALF_BYTES
+            deadline = now + self._wait_s
+            self._waiting[key] = Half(side, response, rollout, epoch, size, deadline, [envelope])
+            self._waiting_bytes[side] += size
+            return None
+        if half.side is side:
+            half.envelopes.append(envelope)
+            self.counts.repeated += 1
+            return None
+        half.envelopes.append(envelope)
+        self.counts.paired += 1
+        return self._send(key, half, response)
+
+    def expire(self, now: float, limit: int) -> list[Match]:
+        """At most ``limit`` of the halves whose time is over, oldest first, as matches of one half."""
+        over: list[Match] = []
+        while self._waiting and len(over) < limit:
+            key, half = next(iter(self._waiting.items()))
+            if half.deadline > now:
+                break
+            self.counts.unpaired += 1
+            over.append(self._send(key, half, None))
+        return over
+
+    def delivered(self, match: Match) -> None:
+        """Kafka has acknowledged the pair: its halves are resolved."""
+        if self._in_flight.get(match.pair_id) is match:
+            del self._in_flight[match.pair_id]
+        self._resolved[match.pair_id] = match.outcome
+        if len(self._resolved) > self._remembered:
+            self._resolved.popitem(last=False)
+        for envelope in match.envelopes:
+            envelope.open -= 1
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forgets the halves of partitions that were taken away.
+
+        What is in flight stays: it reaches Kafka or the process stops, so a half of it that is read again
+        may rely on it.
+        """
+        for key, half in list(self._waiting.items()):
+            if half.envelopes[0].partition in partitions:
+                del self._waiting[key]
+                self._waiting_bytes[half.side] -= half.size
+
+    def waiting_bytes(self, side: Role) -> int:
+        """An estimate of the memory that the waiting halves of one side take."""
+        return self._waiting_bytes[side]
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> Iterable[Match]:
+        return self._in_flight.values()
+
+    def _send(self, key: str, half: Half, other: Response | None) -> Match:
+        del self._waiting[key]
+        self._waiting_bytes[half.side] -= half.size
+        served, shadow = (half.response, other) if half.side is Role.SERVED else (other, half.response)
+        match = Match(key, half.rollout, half.epoch, served, shadow, half.envelopes)
+        self._in_flight[key] = match
+        return match
+
+    def _count_again(self, outcome: Outcome) -> None:
+        if outcome is Outcome.UNPAIRED:
+            self.counts.late += 1
+        else:
+            self.counts.repeated += 1
+
+
+def _with_epoch(rollout: Rollout | None) -> tuple[Rollout, str] | None:
+    return None if rollout is None else (rollout, rollout.epoch)  # the epoch is a hash: once, not per record

@@ -1,0 +1,142 @@
+"""What is read and what is written: lines to responses, matches to pairs. Pure."""
+
+import dataclasses
+from typing import Any, Protocol
+
+from shadowlane.errors import CodecError
+from shadowlane.processors.pairing.join import Match
+from shadowlane.schemas.codec import decode, encode
+from shadowlane.schemas.events import ABSTAINING, Outcome, Pair, Response, Role, arms
+
+KEPT_TEXT = 64 * 1024
+"""Characters of each output that are kept where a pair is too large for Kafka."""
+
+
+class Scored(Protocol):
+    """What the scorers say of one pair; what abstained is left out."""
+
+    @property
+    def stable(self) -> dict[str, float]: ...
+    @property
+    def candidate(self) -> dict[str, float]: ...
+    @property
+    def stable_quality(self) -> float | None: ...
+    @property
+    def candidate_quality(self) -> float | None: ...
+    @property
+    def quality_difference(self) -> float | None: ...
+    @property
+    def failed(self) -> dict[str, str]:
+        """Scorer to what it raised."""
+        ...
+
+
+class Scorers(Protocol):
+    """A rollout's scorers. Never raises, never blocks: it runs in the pairing loop."""
+
+    def score(self, request_body: Any, stable: Response, candidate: Response) -> Scored: ...
+
+
+def read(side: Role, line: bytes) -> Response:
+    """The response in one line of the topic of a side.
+
+    Raises:
+        CodecError: it can't be read, is of the other side, or could not be written again.
+    """
+    response = decode(Response, line)
+    if response.role != side:
+        raise CodecError(f"Response.role is {response.role!r} on the topic of {side} responses")
+    # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
+    # No record can be nested deeper than it has brackets, so nearly all are spared the attempt.
+    if line.count(b"[") + line.count(b"{") > 200:
+        encode(response)
+    return response
+
+
+def pair_of(match: Match, scored: Scored | None) -> Pair:
+    """The record that a match goes out as. ``scored`` is None where :func:`to_score` is None.
+
+    The same halves give the same pair, to the byte, whenever and however often they meet.
+    """
+    stable, candidate = arms(match.served, match.shadow)
+    first = match.served or match.shadow
+    assert first is not None  # a match has at least one half
+    outcome, reason = _outcome(match, stable, candidate)
+    pair = Pair(
+        pair_id=match.pair_id,
+        request_id=first.request_id,
+        rollout=match.rollout.name,
+        epoch=match.epoch,
+        stage=match.rollout.stage.name,
+        service=first.service,
+        route=first.route,
+        ts=first.ts,
+        completed_at=max(half.completed_at for half in (match.served, match.shadow) if half),
+        outcome=outcome,
+        reason=reason,
+        attributes=first.attributes or (match.shadow.attributes if match.shadow else {}),
+        request=match.shadow.request if match.shadow else None,
+        traceparent=first.traceparent,
+    )
+    if stable:
+        pair.stable_model = stable.model
+        pair.stable_output = stable.output
+        pair.stable_tool_calls = stable.tool_calls
+        pair.stable_finish_reason = stable.finish_reason
+        pair.stable_error = stable.error
+        pair.stable_status = stable.status
+        pair.stable_latency_ms = stable.latency_ms
+        pair.stable_ttft_ms = stable.ttft_ms
+        pair.stable_input_tokens = stable.input_tokens
+        pair.stable_output_tokens = stable.output_tokens
+    if candidate:
+        pair.candidate_model = candidate.model
+        pair.candidate_output = candidate.output
+        pair.candidate_tool_calls = candidate.tool_calls
+        pair.candidate_finish_reason = candidate.finish_reason
+        pair.candidate_error = candidate.error
+        pair.candidate_error_message = candidate.error_message
+        pair.candidate_status = candidate.status
+        pair.candidate_latency_ms = candidate.latency_ms
+        pair.candidate_ttft_ms = candidate.ttft_ms
+        pair.candidate_input_tokens = candidate.input_tokens
+        pair.candidate_output_tokens = candidate.output_tokens
+        pair.candidate_attempts = candidate.attempts
+    if scored:
+        pair.stable_scores = scored.stable
+        pair.candidate_scores = scored.candidate
+        pair.stable_quality = scored.stable_quality
+        pair.candidate_quality = scored.candidate_quality
+        pair.quality_difference = scored.quality_difference
+    return pair
+
+
+def to_score(match: Match) -> tuple[Any, Response, Response] | None:
+    """(request body, stable, candidate) where the scorers have a say: both halves, and none abstains."""
+    stable, candidate = arms(match.served, match.shadow)
+    if stable is None or candidate is None or _outcome(match, stable, candidate)[0] is not Outcome.SCORED:
+        return None
+    return (match.shadow.request if match.shadow else None), stable, candidate
+
+
+def shortened(pair: Pair) -> Pair:
+    """The pair without the request and with less text, its scores whole: for one too large for Kafka."""
+    return dataclasses.replace(
+        pair,
+        request=None,
+        stable_tool_calls=None,
+        candidate_tool_calls=None,
+        stable_output=pair.stable_output[:KEPT_TEXT],
+        candidate_output=pair.candidate_output[:KEPT_TEXT],
+    )
+
+
+def _outcome(match: Match, stable: Response | None, candidate: Response | None) -> tuple[Outcome, str]:
+    if match.shadow is None:
+        return Outcome.UNPAIRED, "no_shadow_response"
+    if match.served is None:
+        return Outcome.UNPAIRED, "no_served_response"
+    for half in (candidate, stable):
+        if half and half.error in ABSTAINING:
+            return Outcome.ABSTAINED, half.error
+    return Outcome.SCORED, ""

@@ -1,0 +1,211 @@
+"""The pairing loop, for whoever hands in messages: join, score, write, acknowledge.
+
+All of it runs on one thread, the owner's event loop. Only :meth:`Pairing.done` is called from another one,
+the producer's: it leaves a note, and ``wake`` has the owner call :meth:`Pairing.settle`.
+"""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from shadowlane.errors import BrokerError, CodecError
+from shadowlane.processors.pairing.envelopes import Envelope, Unacknowledged
+from shadowlane.processors.pairing.join import Join, Match
+from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read, shortened, to_score
+from shadowlane.processors.produce import Done, RecordTooLargeError
+from shadowlane.schemas.codec import dead_letter, encode, unpack
+from shadowlane.schemas.config import Settings
+from shadowlane.schemas.events import DeadLetter, Pair, Role
+from shadowlane.schemas.topics import partition_of
+
+log = logging.getLogger("shadowlane.pairing")
+
+EXPIRE_AT_ONCE = 500
+"""Halves that go out unpaired in one step, so that thousands at once don't hold up the loop."""
+
+
+class Sender(Protocol):
+    """What pairing needs of a producer; see :class:`shadowlane.processors.produce.EnvelopeProducer`."""
+
+    def send(self, topic: str, partition: int, line: bytes, done: Done | None = None) -> None: ...
+
+
+class Pairing:
+    """Halves in, pairs out.
+
+    Args:
+        settings: of the deployment.
+        scorers: by rollout name.
+        producer: where pairs and dead letters go.
+        partitions: the topics' numbers of partitions.
+        monotonic: seconds, never going back.
+        wall: Unix milliseconds.
+        wake: called on the producer's thread; :meth:`settle` must then be called on the owner's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorers: Mapping[str, Scorers],
+        producer: Sender,
+        partitions: Mapping[str, int],
+        *,
+        monotonic: Callable[[], float],
+        wall: Callable[[], int],
+        wake: Callable[[], None],
+    ) -> None:
+        self._topics = settings.kafka.topics
+        self._inputs = {Role.SERVED: self._topics.served, Role.SHADOW: self._topics.shadow}
+        self._max_bytes = settings.pairing.max_waiting_bytes
+        self._join = Join(settings.rollout_for, settings.pairing.wait_s)
+        self._unacknowledged = Unacknowledged()
+        self._scorers = scorers
+        self._producer = producer
+        self._partitions = partitions
+        self._monotonic = monotonic
+        self._wall = wall
+        self._wake = wake
+        self._settled: deque[tuple[Done, Exception | None]] = deque()
+        self._written: Counter[str] = Counter()
+        self._failed_scorers: Counter[str] = Counter()
+
+    def take(
+        self, side: Role, partition: int, offset: int, value: bytes | None, acknowledge: Callable[[], object]
+    ) -> None:
+        """One message. ``acknowledge`` is called once it may be committed, in the order of the offsets."""
+        envelope = Envelope(side, partition, offset, acknowledge)
+        self._unacknowledged.add(envelope)
+        now = self._monotonic()
+        for number, line in unpack(value):
+            try:
+                response = read(side, line)
+            except CodecError as exc:
+                self._bury(envelope, number, line, str(exc))
+                continue
+            match = self._join.take(envelope, response, len(line), now)
+            if match is not None:
+                self._send(match)
+        envelope.open -= 1
+        self._acknowledge({envelope.source})
+
+    def expire(self) -> bool:
+        """Sends halves whose time is over as unpaired; True where there may be more of them."""
+        over = self._join.expire(self._monotonic(), EXPIRE_AT_ONCE)
+        for match in over:
+            self._send(match)
+        return len(over) == EXPIRE_AT_ONCE
+
+    def settle(self) -> None:
+        """Takes in what Kafka has acknowledged, and acknowledges the envelopes that are resolved with it.
+
+        Raises:
+            BrokerError: a record could not be written; going on would lose it.
+        """
+        while self._settled:
+            then, error = self._settled.popleft()
+            then(error)
+
+    def drop(self, partitions: set[int]) -> None:
+        """Forgets what waits of partitions that were taken away; whoever has them now reads it again."""
+        self._join.drop(partitions)
+        self._unacknowledged.drop(partitions)
+
+    def full(self, side: Role) -> bool:
+        """Whether a side holds as much as it may: its reading pauses.
+
+        Both sides may be full of halves whose partners are still unread behind the other. That ends: what
+        waits expires, which needs no reading, and makes room.
+        """
+        held = self._join.waiting_bytes(side) + self._unacknowledged.bytes_of(side)
+        return held >= self._max_bytes
+
+    def progress(self) -> dict[str, int]:
+        """Counters since the start, and what is held now."""
+        counts = self._join.counts
+        return {
+            "paired": counts.paired,
+            "unpaired": counts.unpaired,
+            "scored": self._written["scored"],
+            "abstained": self._written["abstained"],
+            "dead_lettered": self._written["dead_lettered"],
+            "repeated": counts.repeated,
+            "late": counts.late,
+            "no_rollout": counts.no_rollout,
+            "other_epoch": counts.other_epoch,
+            "shortened": self._written["shortened"],
+            "scorer_failures": self._failed_scorers.total(),
+            "waiting": self._join.waiting,
+            "unacknowledged": len(self._unacknowledged),
+        }
+
+    def done(self, then: Done, error: Exception | None) -> None:
+        """Called on the producer's thread, once for each record written or not."""
+        self._settled.append((then, error))
+        self._wake()
+
+    def _send(self, match: Match) -> None:
+        halves, scored = to_score(match), None
+        if halves is not None:
+            scored = self._scorers[match.rollout.name].score(*halves)
+            if scored.failed:
+                self._note_failures(match.rollout.name, scored)
+        pair = pair_of(match, scored)
+        self._written[pair.outcome] += 1
+        self._produce(self._topics.pairs, pair, partial(self._delivered, match, pair))
+
+    def _delivered(self, match: Match, pair: Pair, error: Exception | None) -> None:
+        if isinstance(error, RecordTooLargeError):
+            # The numbers are what decides; the texts are for people to read, and they keep their beginnings.
+            self._written["shortened"] += 1
+            log.warning("pair %s is too large for Kafka: its texts were cut", pair.pair_id)
+            self._produce(self._topics.pairs, shortened(pair), partial(self._delivered_short, match))
+            return
+        self._delivered_short(match, error)
+
+    def _delivered_short(self, match: Match, error: Exception | None) -> None:
+        if error is not None:
+            raise BrokerError(f"pair {match.pair_id} was not written, so pairing stops: {error}") from error
+        self._join.delivered(match)
+        self._acknowledge({envelope.source for envelope in match.envelopes})
+
+    def _bury(self, envelope: Envelope, number: int, line: bytes, reason: str) -> None:
+        letter = dead_letter(
+            line,
+            reason,
+            component="pairing",
+            topic=self._inputs[envelope.side],
+            partition=envelope.partition,
+            offset=envelope.offset,
+            number=number,
+            ts=self._wall(),
+        )
+        self._written["dead_lettered"] += 1
+        log.warning("dead letter %s: %s", letter.dead_letter_id, reason)
+        envelope.open += 1
+        self._produce(self._topics.dead_letters, letter, partial(self._buried, envelope, letter))
+
+    def _buried(self, envelope: Envelope, letter: DeadLetter, error: Exception | None) -> None:
+        if error is not None:
+            raise BrokerError(
+                f"dead letter {letter.dead_letter_id} was not written, so pairing stops: {error}"
+            ) from error
+        envelope.open -= 1
+        self._acknowledge({envelope.source})
+
+    def _produce(self, topic: str, record: Pair | DeadLetter, then: Done) -> None:
+        partition = partition_of(record.request_id, self._partitions[topic])
+        self._producer.send(topic, partition, encode(record), partial(self.done, then))
+
+    def _acknowledge(self, sources: set[tuple[Role, int]]) -> None:
+        for source in sources:
+            for envelope in self._unacknowledged.resolved(source):
+                envelope.acknowledge()
+
+    def _note_failures(self, rollout: str, scored: Scored) -> None:
+        for scorer, what in scored.failed.items():
+            name = f"{rollout}/{scorer}"
+            if name not in self._failed_scorers:
+                log.error("scorer %s of rollout %s failed, so it abstains: %s", scorer, rollout, what)
+            self._failed_scorers[name] += 1
