@@ -1,0 +1,186 @@
+"""The scorers of one rollout, and what they say together: quality."""
+
+import math
+import numbers
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shadowlane.errors import ConfigError
+from shadowlane.evaluators.scorers.contract import Kind, Unit
+from shadowlane.evaluators.scorers.registry import find, make
+from shadowlane.schemas.config import Price, Rollout
+from shadowlane.schemas.events import Response
+
+_ROUNDING = 1e-9  # a mean of ones may come out as 1.0000000000000002
+
+
+@dataclass(slots=True, kw_only=True)
+class Scored:
+    """What the scorers say of one pair. Scorers that abstain are not in the dictionaries.
+
+    Qualities lie in [0, 1], their difference (candidate − stable) in [−1, 1]. ``failed`` says of each scorer
+    that raised, or gave what is no number of its unit, why; it never holds a part of the answers.
+    """
+
+    stable: dict[str, float] = field(default_factory=dict)
+    candidate: dict[str, float] = field(default_factory=dict)
+    stable_quality: float | None = None
+    candidate_quality: float | None = None
+    quality_difference: float | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scorer:
+    name: str
+    kind: Kind
+    unit: Unit
+    call: Callable[..., Any]
+
+
+class ScorerSet:
+    """The scorers of one rollout. Made once, at start; :meth:`score` is called for each pair."""
+
+    def __init__(self, scorers: list[_Scorer], weights: Mapping[str, float]) -> None:
+        self._scorers = scorers
+        largest = max(weights.values(), default=0.0)
+        # By the largest, so that no sum of weights overflows.
+        self._weights = {name: weight / largest for name, weight in weights.items() if weight > 0}
+        both_sides = {s.name for s in scorers if s.kind is not Kind.PAIR}
+        self._side_weights = {name: weight for name, weight in self._weights.items() if name in both_sides}
+
+    @classmethod
+    def from_rollout(cls, rollout: Rollout, prices: Mapping[str, Price]) -> "ScorerSet":
+        """The scorers that a rollout names, with their options and weights.
+
+        Raises:
+            ConfigError: a scorer that is not known, is named twice, can't be loaded, or is none; options
+                that it does not take; a weight for what is no score.
+        """
+        scorers: list[_Scorer] = []
+        for position, wanted in enumerate(rollout.scorers):
+            where = f"rollouts[{rollout.name}].scorers[{position}]"
+            if any(scorer.name == wanted.name for scorer in scorers):
+                raise ConfigError(f"{where}.name: {wanted.name!r} is there twice: take one out")
+            target, mark = find(wanted.name, f"{where}.name")
+            if wanted.quality_weight and mark.unit != "score":
+                raise ConfigError(
+                    f"{where}.quality_weight: {wanted.name!r} is measured in {mark.unit}, and quality is made "
+                    "of scores in [0, 1] alone: take the weight out"
+                )
+            if not math.isfinite(wanted.quality_weight):
+                raise ConfigError(f"{where}.quality_weight: {wanted.quality_weight} is no weight")
+            call = make(target, mark, wanted.options, prices, where)
+            scorers.append(_Scorer(wanted.name, mark.kind, mark.unit, call))
+        return cls(scorers, {s.name: s.quality_weight for s in rollout.scorers})
+
+    def score(self, request_body: Any, stable: Response, candidate: Response) -> Scored:
+        """Every scorer's word on one pair, and the quality of its sides. Never raises.
+
+        A side that failed (``error`` is not ``""``) has the score 0 and the quality 0, so that failing never
+        looks better than answering badly. Where the stable side failed, the scorers of the pair abstain.
+        """
+        scored = Scored()
+        sides = ((stable, scored.stable), (candidate, scored.candidate))
+        for scorer in self._scorers:
+            if scorer.kind is Kind.SIDE:
+                for answer, scores in sides:
+                    value = _call(scorer, (request_body, answer), scored.failed)
+                    _enter(scorer, value, answer, scores, scored.failed)
+            elif scorer.kind is Kind.BOTH:
+                values = _call(scorer, (request_body, stable, candidate), scored.failed)
+                if isinstance(values, tuple) and len(values) == 2:
+                    for value, (answer, scores) in zip(values, sides, strict=True):
+                        _enter(scorer, value, answer, scores, scored.failed)
+                elif values is not None:
+                    scored.failed[scorer.name] = f"gave {_type(values)}, not (stable's, candidate's)"
+            elif not stable.error:
+                value = _call(scorer, (request_body, stable, candidate), scored.failed)
+                _enter(scorer, value, candidate, scored.candidate, scored.failed)
+        self._judge(scored, bool(stable.error), bool(candidate.error))
+        return scored
+
+    def _judge(self, scored: Scored, stable_failed: bool, candidate_failed: bool) -> None:
+        if not self._weights:
+            return
+        scored.candidate_quality = 0.0 if candidate_failed else _mean(self._weights, scored.candidate)
+        if not self._side_weights:
+            return
+        scored.stable_quality = 0.0 if stable_failed else _mean(self._side_weights, scored.stable)
+        # What graded both sides; of a failed side, all that graded the other one.
+        shared = {
+            name: weight
+            for name, weight in self._side_weights.items()
+            if (stable_failed or name in scored.stable) and (candidate_failed or name in scored.candidate)
+        }
+        ours = 0.0 if stable_failed else _mean(shared, scored.stable)
+        theirs = 0.0 if candidate_failed else _mean(shared, scored.candidate)
+        if ours is not None and theirs is not None:
+            scored.quality_difference = theirs - ours
+
+
+def units(rollout: Rollout) -> dict[str, Unit]:
+    """Scorer -> unit, in the rollout's order.
+
+    Raises:
+        ConfigError: a scorer that is not known, can't be loaded, or is none.
+    """
+    return {
+        wanted.name: find(wanted.name, f"rollouts[{rollout.name}].scorers[{position}].name")[1].unit
+        for position, wanted in enumerate(rollout.scorers)
+    }
+
+
+def _mean(weights: Mapping[str, float], scores: Mapping[str, float]) -> float | None:
+    """The weighted mean over the scores that are there; None where none is."""
+    total = sum(weight for name, weight in weights.items() if name in scores)
+    if not total:
+        return None
+    return min(1.0, sum(weights[name] * scores[name] for name in weights if name in scores) / total)
+
+
+def _call(scorer: _Scorer, arguments: tuple[Any, ...], failed: dict[str, str]) -> Any:
+    try:
+        return scorer.call(*arguments)
+    except (KeyboardInterrupt, SystemExit):  # somebody stops the process
+        raise
+    except BaseException as exc:  # a panic in an extension written in Rust is no Exception
+        # Neither the message nor the line's text: they may quote the answer.
+        frames = traceback.extract_tb(exc.__traceback__, limit=-1)
+        place = f" at {Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
+        failed[scorer.name] = f"{type(exc).__name__}{place}"
+        return None
+
+
+def _enter(
+    scorer: _Scorer, value: Any, answer: Response, scores: dict[str, float], failed: dict[str, str]
+) -> None:
+    if value is None:
+        return
+    number = _number(value)
+    if number is None:
+        failed[scorer.name] = f"gave {_type(value)}, not a number"
+    elif not math.isfinite(number):
+        failed[scorer.name] = f"gave {number}"
+    elif scorer.unit != "score":
+        scores[scorer.name] = number
+    elif -_ROUNDING <= number <= 1 + _ROUNDING:
+        scores[scorer.name] = 0.0 if answer.error else min(1.0, max(0.0, number))
+    else:
+        failed[scorer.name] = f"gave {number:g}, which is not in [0, 1]"
+
+
+def _number(value: Any) -> float | None:
+    if type(value) is float:
+        return value
+    try:
+        return float(value) if isinstance(value, numbers.Real) else None
+    except Exception:  # an integer too large for a float, or a number type that can't
+        return None
+
+
+def _type(value: Any) -> str:
+    return f"a value of type {type(value).__name__}"
