@@ -1,0 +1,52 @@
+"""What the service says about the requests that are mirrored while it says so."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class Said:
+    """Immutable but for ``request_id``, which the first request takes."""
+
+    __slots__ = ("attributes", "key", "request_id", "route", "traceparent")
+
+    def __init__(
+        self, key: str, route: str, attributes: Mapping[str, str], request_id: str, traceparent: str
+    ) -> None:
+        self.key = key
+        self.route = route
+        self.attributes = attributes
+        self.request_id = request_id
+        self.traceparent = traceparent
+
+    def take_request_id(self) -> str:
+        taken, self.request_id = self.request_id, ""
+        return taken
+
+
+NOTHING_SAID = Said("", "", {}, "", "")
+_SAID: ContextVar[Said] = ContextVar("shadowlane_said", default=NOTHING_SAID)
+
+said = _SAID.get
+
+
+@contextmanager
+def saying(
+    key: object, route: object, attributes: Mapping[Any, Any] | None, request_id: object, traceparent: object
+) -> Iterator[None]:
+    """Add to what is said already; the inner wins. Threads started within do not inherit it, tasks do."""
+    outer = _SAID.get()
+    token = _SAID.set(
+        Said(
+            str(key) if key else outer.key,
+            str(route) if route else outer.route,
+            {**outer.attributes, **{str(k): str(v) for k, v in (attributes or {}).items()}},
+            str(request_id) if request_id else outer.request_id,
+            str(traceparent) if traceparent else outer.traceparent,
+        )
+    )
+    try:
+        yield
+    finally:
+        _SAID.reset(token)

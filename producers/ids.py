@@ -1,0 +1,28 @@
+"""Request ids: UUID version 7 (RFC 9562), 32 lower-case hex digits, so that they sort by the request's time."""
+
+import os
+import re
+
+_ALLOWED = re.compile(r"[0-9A-Za-z_.-]{1,200}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def new_request_id(now_ms: int) -> str:
+    """A fresh id of the millisecond ``now_ms``.
+
+    The random part comes from the operating system and from no generator that a service may have seeded,
+    or that a forked child would share with its parent.
+    """
+    random = int.from_bytes(os.urandom(10), "big")
+    high, low = random >> 68, random & ((1 << 62) - 1)
+    return f"{now_ms & ((1 << 48) - 1):012x}7{high:03x}{(0b10 << 62) | low:016x}"
+
+
+def valid_request_id(text: str) -> bool:
+    """Whether a service's own id can stand in a record, a log line and a URL as it is."""
+    return _ALLOWED.fullmatch(text) is not None
+
+
+def valid_traceparent(text: str) -> str:
+    """``text`` if it is a W3C traceparent, else ``""``."""
+    return text if _TRACEPARENT.fullmatch(text) else ""

@@ -1,0 +1,312 @@
+"""The mirror: attached to a service, it copies requests and their answers to Kafka, off the service's path."""
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from shadowlane.producers.calls import Call
+from shadowlane.producers.context import said, saying
+from shadowlane.producers.exchange import Exchange
+from shadowlane.producers.ids import new_request_id, valid_request_id
+from shadowlane.producers.ledger import Drop
+from shadowlane.producers.link import KafkaLink
+from shadowlane.producers.log import Log
+from shadowlane.producers.pipeline import Pipeline
+from shadowlane.producers.records import ExchangeEncoder
+from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.sampling import Sampler
+from shadowlane.producers.settings import resolve
+from shadowlane.schemas.topics import Topics
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+
+
+class Mirror:
+    """Mirrors what a service asks and answers. Make one per process, at import; it forks well.
+
+    Every setting may be left to its environment variable (``shadowlane.producers.settings.VARIABLES``).
+
+    Args:
+        service: the service's name, as it stands in every record.
+        kafka: Kafka's addresses, ``host:port,host:port``.
+        topic_prefix: the topics are ``<prefix>.requests`` and so on.
+        sample: the fraction of the traffic that is mirrored, 0 to 1, by a hash of the key.
+        salt: draws another sample of the same size.
+        redact: True for the rules of docs/redaction.md, a function bytes -> bytes instead of them, or False.
+        content: False mirrors everything but what was asked and answered.
+        buffer_bytes: the most that is held in memory, from a request's first byte to Kafka's acknowledgement.
+        max_body_bytes: a request or an answer over it is mirrored without its content.
+        delivery_timeout: seconds for which Kafka may be away before what waits is dropped.
+        exit_timeout: seconds that the end of the process may wait for Kafka.
+        client: more options for librdkafka, such as ``security.protocol``.
+        enabled: False attaches nothing.
+
+    Raises:
+        ConfigError: an argument is of the wrong type or out of range. Whatever else goes wrong, here and
+            later, is logged, counted (:meth:`stats`), and never raised into the service.
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        *,
+        kafka: str | None = None,
+        topic_prefix: str | None = None,
+        sample: float | None = None,
+        salt: str | None = None,
+        redact: bool | Callable[[bytes], bytes] | None = None,
+        content: bool | None = None,
+        buffer_bytes: int | None = None,
+        max_body_bytes: int | None = None,
+        delivery_timeout: float | None = None,
+        exit_timeout: float | None = None,
+        client: Mapping[str, Any] | None = None,
+        enabled: bool | None = None,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        self.settings, wrong = resolve(arguments)
+        self.log = Log()
+        self._blocked = ""
+        if wrong:
+            self._blocked = Drop.MISCONFIGURED
+            self.log.problem("misconfigured", f"{wrong}: nothing is mirrored")
+        elif not self.settings.kafka:
+            self._blocked = Drop.NO_KAFKA
+            if self.settings.enabled:
+                self.log.problem(
+                    "no_kafka",
+                    "no Kafka address: nothing is mirrored; set SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS",
+                )
+        self._sampler = Sampler(self.settings.sample, self.settings.salt)
+        self._redactor = Redactor(self.settings.redact)
+        # Routes may be paths, with an address in them, and stand in the ledger in clear.
+        self._route = lru_cache(4096)(self._redacted_route)
+        self._pipeline = self._new_pipeline()
+        self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
+        self._exit_armed = False
+        _MIRRORS.add(self)
+
+    @property
+    def enabled(self) -> bool:
+        return self.settings.enabled
+
+    def wrap(self, client: C, *, route: str | None = None) -> C:
+        """Mirror the chat completions of an ``openai.OpenAI`` or ``AsyncOpenAI`` client.
+
+        Returns the same client, changed: what its calls return, raise and stream stays as it was. Clients
+        made of it by ``with_options`` are mirrored too. Wrapping twice does nothing more.
+
+        Raises:
+            ConfigError: ``client`` is no such client.
+        """
+        from shadowlane.producers.wrap import wrap_client
+
+        if self.enabled:
+            wrap_client(self, client, route or "")
+        return client
+
+    def asgi(self, app: Any, *, routes: Collection[str] | None = None) -> Any:
+        """``app`` with every JSON request and its answer mirrored; or those whose path starts with one of
+        ``routes``."""
+        from shadowlane.producers.asgi import MirrorMiddleware
+
+        return MirrorMiddleware(self, app, routes) if self.enabled else app
+
+    def observe(
+        self,
+        *,
+        route: str | None = None,
+        key: Callable[[Mapping[str, Any]], object] | None = None,
+        leave_out: Collection[str] = (),
+    ) -> Callable[[F], F]:
+        """Decorator: mirror the calls of a function, sync or async: its arguments by name, and its result.
+
+        Args:
+            route: the function's qualified name if None.
+            key: arguments by name -> the key that sampling sticks to.
+            leave_out: names of arguments that are not mirrored (a session, a connection).
+
+        Raises:
+            TypeError: the function is a generator.
+        """
+        from shadowlane.producers.observe import observe_function
+
+        return lambda function: (
+            observe_function(self, function, route, key, frozenset(leave_out)) if self.enabled else function
+        )
+
+    def context(
+        self,
+        *,
+        key: object = None,
+        route: object = None,
+        attributes: Mapping[Any, Any] | None = None,
+        request_id: object = None,
+        traceparent: object = None,
+    ) -> AbstractContextManager[None]:
+        """What is mirrored within the ``with`` block carries this.
+
+        Args:
+            key: what sampling sticks to: a session, a user, a tenant.
+            attributes: for slices: tenant, prompt id, language, ….
+            request_id: the service's own id ([0-9A-Za-z_.-], up to 200); for the first request only.
+            traceparent: W3C trace context.
+        """
+        return saying(key, route, attributes, request_id, traceparent)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until nothing is left to send. True: everything until now is mirrored or counted as dropped."""
+        return self._pipeline.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Send what is left within ``timeout`` seconds (``exit_timeout``), then drop whatever comes.
+
+        At the end of the process this happens by itself.
+        """
+        self._pipeline.close(self.settings.exit_timeout if timeout is None else timeout)
+
+    def stats(self) -> dict[str, Any]:
+        """What became of the requests so far, in this process.
+
+        ``eligible`` = ``sampled_out`` + the sum of ``dropped`` (by reason) + ``mirrored`` + ``buffered``, at
+        each moment. ``without_content`` counts, by reason, what is mirrored without its content;
+        ``problems`` what went wrong, by kind, and ``last_problem`` is the latest text.
+        """
+        return self._pipeline.stats()
+
+    def begin(
+        self,
+        route: str,
+        protocol: str,
+        *,
+        key: str = "",
+        traceparent: str = "",
+        started: float | None = None,
+    ) -> Exchange | None:
+        """For attachments: an eligible request comes in. None: it is booked already, nothing to capture."""
+        pipeline = self._pipeline
+        context = said()
+        now = self.now_ms()
+        route = self._route(context.route or route)
+        closed = pipeline.buffer.closed_reason
+        if closed:
+            pipeline.refuse(now, self.settings.service, route, closed)
+            return None
+        own_id = context.take_request_id() if context.request_id else ""
+        request_id = own_id if own_id and valid_request_id(own_id) else new_request_id(now)
+        key = context.key or key
+        if not self._sampler.takes(key or request_id):
+            pipeline.sample_out(now, self.settings.service, route)
+            return None
+        if not self._exit_armed:
+            self._arm_exit()
+        return Exchange(
+            pipeline,
+            request_id=request_id,
+            ts=now,
+            started=time.perf_counter() if started is None else started,
+            service=self.settings.service,
+            route=route,
+            protocol=protocol,
+            key=key,
+            attributes=dict(context.attributes),
+            traceparent=context.traceparent or traceparent,
+            max_bytes=self.settings.max_body_bytes,
+            content=self.settings.content,
+        )
+
+    def finish(self, exchange: Exchange) -> None:
+        """For attachments: the request that :meth:`begin` gave is over. Again does nothing."""
+        exchange.finish(now_ms=self.now_ms)
+
+    def name_route(self, exchange: Exchange, begun_as: str, route: str) -> None:
+        """For attachments: the route is known only now. What the service itself said stays."""
+        if exchange.route == self._route(begun_as):
+            exchange.route = self._route(route)
+
+    def trouble(self, exc: BaseException) -> None:
+        """For attachments: something of ours went wrong in the service's path, and was swallowed."""
+        self.log.problem("internal", f"in an attachment: {type(exc).__name__}: {exc}", exc_info=True)
+
+    @staticmethod
+    def now_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    def _redacted_route(self, route: str) -> str:
+        try:
+            return self._redactor.text(route)[:500]
+        except Exception:
+            self.log.problem("redactor", "the redactor failed on a route: it goes out as (unredactable)")
+            return "(unredactable)"
+
+    def _new_pipeline(self) -> Pipeline[Exchange]:
+        settings = self.settings
+        topics = Topics(settings.topic_prefix)
+
+        def make_link() -> KafkaLink:
+            return KafkaLink(
+                settings.kafka,
+                topics,
+                buffer_bytes=settings.buffer_bytes,
+                delivery_timeout_s=settings.delivery_timeout,
+                options=settings.client,
+                log=self.log.client,
+            )
+
+        pipeline: Pipeline[Exchange]
+        pipeline = Pipeline(
+            make_link,
+            lambda exchange: encoder(exchange),
+            topics,
+            self.log,
+            buffer_bytes=settings.buffer_bytes,
+            hold_s=settings.delivery_timeout,
+            blocked=self._blocked,
+        )
+        encoder = ExchangeEncoder(self._redactor, pipeline.buffer.without_content, settings.max_body_bytes)
+        return pipeline
+
+    def _arm_exit(self) -> None:
+        """On the first request, so in the process that serves."""
+        self._exit_armed = True
+        mirror = weakref.ref(self)
+
+        def at_exit() -> None:
+            alive = mirror()
+            if alive is not None:
+                alive.close()
+
+        atexit.register(at_exit)
+        # multiprocessing ends its children without atexit.
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        process = sys.modules.get("multiprocessing.process")
+        if multiprocessing is not None and process is not None and process.parent_process() is not None:
+            multiprocessing.Finalize(None, at_exit, exitpriority=0)
+
+    def _after_fork(self) -> None:
+        """In the child: what the parent holds is the parent's; start empty."""
+        self._pipeline.forked = True
+        _PARENTS.append(self._pipeline)  # kept: ending a Kafka client whose threads are not here hangs
+        self._exit_armed = False
+        self._pipeline = self._new_pipeline()
+
+
+_MIRRORS: "weakref.WeakSet[Mirror]" = weakref.WeakSet()
+_PARENTS: list[Pipeline[Exchange]] = []
+
+
+def _after_fork_in_child() -> None:
+    for mirror in list(_MIRRORS):
+        mirror._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,192 @@
+"""One process's way to Kafka: a buffer, a worker, and the thread that runs it.
+
+The thread starts with the first request and is a daemon. Until a request comes it sleeps; while there is
+something to do it takes a round each 10 ms, and between two requests lets the service's threads run.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from shadowlane.errors import ConfigError
+from shadowlane.producers.buffer import Buffer
+from shadowlane.producers.ledger import Drop, Ledger, Row
+from shadowlane.producers.link import Link
+from shadowlane.producers.log import Log
+from shadowlane.producers.worker import Encoder, Item, Worker
+from shadowlane.schemas.topics import Topics
+
+ROUND_S = 0.01
+IDLE_S = 1.0
+
+T = TypeVar("T", bound=Item)
+
+
+class Pipeline(Generic[T]):
+    """Args:
+    make_link: builds the link, in the thread; raises ConfigError.
+    encode: redacts and encodes one item, in the thread.
+    blocked: a reason for which every request is dropped from the start, or "".
+    """
+
+    def __init__(
+        self,
+        make_link: Callable[[], Link],
+        encode: Encoder[T],
+        topics: Topics,
+        log: Log,
+        *,
+        buffer_bytes: int,
+        hold_s: float,
+        blocked: str = "",
+    ) -> None:
+        self.buffer: Buffer[T] = Buffer(Ledger(uuid.uuid4().hex), buffer_bytes)
+        if blocked:
+            self.buffer.close(blocked)
+        self.log = log
+        self.forked = False  # this is a parent's, seen from its child: hands off
+        self._make_link = make_link
+        self._encode = encode
+        self._topics = topics
+        self._hold_s = hold_s
+        self._worker: Worker[T] | None = None
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._idle = True
+        self._flushing = 0
+        self._stop_by: float | None = None
+
+    def put(self, item: T) -> bool:
+        """Queue an item whose bytes are reserved; never waits. False: it was dropped, and is booked."""
+        accepted = self.buffer.put(item)
+        if accepted and self._idle:
+            self.wake()
+        return accepted
+
+    def sample_out(self, ts: int, service: str, route: str) -> None:
+        self.buffer.sample_out(ts, service, route)
+        if self._thread is None:
+            self.wake()
+
+    def refuse(self, ts: int, service: str, route: str, reason: str) -> None:
+        self.buffer.refuse(ts, service, route, reason)
+        if self._thread is None:
+            self.wake()
+
+    def wake(self) -> None:
+        """Start the thread if there is none, and have it look now."""
+        if self._thread is None and not self.buffer.closed_reason:
+            with self.buffer.lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="shadowlane-mirror", daemon=True)
+                    self._thread.start()
+        self._wake.set()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until nothing is left to send; False if that took longer than ``timeout`` seconds."""
+        with self.buffer.changed:
+            if self._thread is None:
+                return self.buffer.pending == 0
+            self._flushing += 1
+        self._wake.set()
+        deadline = time.monotonic() + timeout
+        try:
+            with self.buffer.changed:
+                while not self._settled():
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return False
+                    self.buffer.changed.wait(min(left, 0.05))
+            return True
+        finally:
+            with self.buffer.changed:
+                self._flushing -= 1
+
+    def _settled(self) -> bool:
+        return self._thread is None or (self._worker is not None and self._worker.settled())
+
+    def close(self, timeout: float) -> None:
+        """Send what can be sent within ``timeout`` seconds; what is left is dropped, counted and logged."""
+        self.buffer.close(self.buffer.closed_reason or Drop.SHUTDOWN)
+        with self.buffer.lock:
+            thread = self._thread
+        if thread is None or self._stop_by is not None:
+            return
+        self._stop_by = time.monotonic() + timeout
+        self._wake.set()
+        thread.join(timeout + 3.0)  # giving up takes up to one second more, a metadata request two
+
+    def stats(self) -> dict[str, Any]:
+        buffer = self.buffer
+        with buffer.lock:
+            ledger = buffer.ledger
+            return {
+                "eligible": ledger.total(Row.ELIGIBLE),
+                "sampled_out": ledger.total(Row.SAMPLED_OUT),
+                "mirrored": ledger.total(Row.MIRRORED),
+                "buffered": buffer.pending,
+                "buffered_bytes": buffer.reserved,
+                "dropped": ledger.dropped(),
+                "without_content": dict(buffer.without_content),
+                "connected": self._worker is not None and self._worker.connected,
+                "problems": dict(self.log.counts),
+                "last_problem": self.log.last,
+            }
+
+    def _run(self) -> None:
+        try:
+            link = self._make_link()
+        except ConfigError as exc:
+            self.log.problem("misconfigured", f"{exc}: nothing is mirrored")
+            self._shut(Drop.MISCONFIGURED)
+            return
+        worker = self._worker = Worker(
+            self.buffer,
+            self._encode,
+            link,
+            self._topics,
+            hold_s=self._hold_s,
+            report=self.log.problem,
+            pause=_let_others_run,
+        )
+        while True:
+            try:
+                self._round(worker)
+            except Exception as exc:  # the thread must live: without it nothing is mirrored any more
+                self.log.problem("internal", f"{type(exc).__name__}: {exc}", exc_info=True)
+                time.sleep(ROUND_S)
+            if self._stop_by is not None and (worker.settled() or time.monotonic() >= self._stop_by):
+                break
+        lost = worker.abandon(Drop.SHUTDOWN)
+        if lost:
+            self.log.problem("shutdown", f"the process ended before Kafka had acknowledged {lost} requests")
+
+    def _round(self, worker: Worker[T]) -> None:
+        urgent = self._flushing > 0 or self._stop_by is not None
+        worker.step(time.monotonic(), urgent=urgent)
+        if worker.idle() and not urgent:
+            self._idle = True
+            # What was put between idle() and here did not wake anyone.
+            if not self.buffer.queued():
+                self._wake.wait(IDLE_S)
+            self._idle = False
+        else:
+            self._wake.wait(ROUND_S)
+        self._wake.clear()
+
+    def _shut(self, reason: str) -> None:
+        """Drop everything, now and from now on."""
+        self.buffer.close(reason)
+        while (item := self.buffer.take()) is not None:
+            self.buffer.settle([item], Row.DROPPED, reason)
+        with self.buffer.changed:
+            self._thread = None
+            self.buffer.changed.notify_all()
+
+
+def _let_others_run() -> None:
+    # Releases the GIL, so that a thread of the service waits for one request's encoding and not for Python's
+    # switch interval of 5 ms.
+    time.sleep(0)

@@ -1,0 +1,113 @@
+"""Secrets and personal data out of what is mirrored, before it is queued for Kafka. Pure.
+
+What is found is replaced by its kind in square brackets: ``[email]``, ``[token]``, ``[card]``. JSON is
+redacted as JSON: its strings one by one, the values of members such as ``password`` whole, and text that is
+itself JSON (the arguments of a tool call, a JSON answer) likewise; so it stays JSON. Redacting twice changes
+nothing more. What is found and what is missed is measured in docs/redaction.md.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULES, SECRET_KEYS
+
+_PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
+_NESTED = 6  # JSON in a string in JSON …
+
+
+def redact_text(text: str) -> str:
+    """``text`` without what the rules find. Text that is a JSON object or array stays one."""
+    return _text(text, _NESTED)
+
+
+def redact_json(value: Any) -> Any:
+    """A parsed JSON value, redacted; ``value`` itself, not a copy, where nothing was found."""
+    return _json(value, _NESTED)
+
+
+def _text(text: str, nested: int) -> str:
+    if nested and text[:1] in ("{", "["):
+        try:
+            value = orjson.loads(text)
+        except ValueError:
+            pass
+        else:
+            redacted = _json(value, nested - 1)
+            return text if redacted is value else orjson.dumps(redacted).decode()
+    for _ in range(_PASSES):
+        before = text
+        for may_hold, apply in RULES:
+            if may_hold(text):
+                text = apply(text)
+        if text == before:
+            break
+    return text
+
+
+def _json(value: Any, nested: int) -> Any:
+    if isinstance(value, str):
+        return _text(value, nested)
+    if isinstance(value, list):
+        items = [_json(item, nested) for item in value]
+        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+    if isinstance(value, dict):
+        return _object(value, nested)
+    return value
+
+
+def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    changed = False
+    for name, member in value.items():
+        new_name = _text(name, 0) if len(name) > 4 else name
+        new: Any = "[secret]" if _is_secret(name, member) else _json(member, nested)
+        changed |= new is not member or new_name != name
+        while new_name in out:  # two addresses as names of members are two members
+            new_name += "'"
+        out[new_name] = new
+    return out if changed else value
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value in ("", "[secret]"):
+        return False
+    if SECRET_KEYS.fullmatch(name):
+        return True
+    return (
+        isinstance(value, str)
+        and OPAQUE_KEYS.fullmatch(name) is not None
+        and OPAQUE_VALUE.fullmatch(value) is not None
+    )
+
+
+class Redactor:
+    """What the mirror applies: the rules, a service's own function, or nothing.
+
+    A service's function gets bytes and gives bytes: the JSON of a request, which must stay JSON, or a text.
+    It replaces the rules; it can call :func:`redact_text` itself.
+    """
+
+    def __init__(self, redact: bool | Callable[[bytes], bytes] = True) -> None:
+        self.text: Callable[[str], str]
+        self.json: Callable[[Any], Any]
+        if callable(redact):
+            function = redact
+            self.text = lambda text: function(text.encode()).decode()
+            self.json = lambda value: orjson.loads(function(orjson.dumps(value)))
+        elif redact:
+            self.text, self.json = redact_text, redact_json
+        else:
+            self.text, self.json = _same, _same
+
+    def key(self, key: str) -> str:
+        """A sampling key: as it is, or its hash where it is a personal datum itself (an e-mail address)."""
+        if not key or self.text(key) == key:
+            return key
+        return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,186 @@
+"""The rules of :mod:`shadowlane.producers.redaction`: what a secret or a personal datum looks like in text.
+
+Each rule is a cheap guard and a function text -> text. Every pattern can only start where a run of its
+characters starts (the look-behinds), and repeats without overlap, so its cost is linear in the text; rules
+with a checksum (cards, IBANs) or a parser (IP addresses) use it to leave other numbers alone.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+Rule = tuple[Callable[[str], object], Callable[[str], str]]
+"""(may the text hold one at all, text -> text)."""
+
+
+def _has(*parts: str) -> Callable[[str], bool]:
+    return lambda text: any(part in text for part in parts)
+
+
+_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+
+
+def _private_keys(text: str) -> str:
+    # Not one pattern: a BEGIN without its END would be scanned to the text's end once for each BEGIN.
+    out, at = [], 0
+    while (begin := _BEGIN.search(text, at)) is not None:
+        end = _END.search(text, begin.end())
+        out += [text[at : begin.start()], "[private key]"]
+        at = end.end() if end else len(text)
+    return "".join(out) + text[at:]
+
+
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:"
+    r"sk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic and their likes
+    r"|[srp]k_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{16,}"  # Stripe
+    r"|(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}(?![0-9A-Za-z])"  # AWS
+    r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,}"
+    r"|glpat-[A-Za-z0-9_-]{20,}"
+    r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"  # Slack
+    r"|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}"  # Google
+    r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dop_v1_[a-f0-9]{40,}"
+    r"|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"  # SendGrid
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
+    r")"
+)
+_TOKEN_GUARD = _has(
+    "sk-", "k_live_", "k_test_", "whsec_", "AKIA", "ASIA", "AROA", "AIDA", "ghp_", "gho_", "ghu_", "ghs_",
+    "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "AIza", "ya29.", "GOCSPX-", "hf_", "npm_", "pypi-",
+    "dop_v1_", "SG.", "eyJ",
+)  # fmt: skip
+
+_SLACK_HOOK = re.compile(r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{8,}")
+
+_AUTHORIZATION = re.compile(
+    r"(?<![A-Za-z0-9])(?i:(bearer)[ \t]{1,8}(?=[A-Za-z._~+/=-]{0,40}\d)|(authorization:?[ \t]{0,8}basic)[ \t]{1,8})"
+    r"[A-Za-z0-9._~+/=-]{12,}"
+)
+
+
+def _authorization(match: re.Match[str]) -> str:
+    return f"{match.group(1) or match.group(2)} [token]"
+
+
+_URL_LOGIN = re.compile(r"(?<=://)[^\s/:@\[\]\"'<>]{1,200}:[^\s/@\"'<>]{1,200}@")
+
+_ASSIGNED = re.compile(
+    r"(?<![A-Za-z0-9])(?P<name>(?:[A-Za-z0-9]{1,30}[_.-]){0,4}"
+    r"(?i:password|passwd|passphrase|pwd|secret(?:[_ -]?(?:access[_ -]?)?key)?|api[_ -]?key|access[_ -]?key"
+    r"|private[_ -]?key|(?:access|auth|refresh|session|bearer)[_ -]?token|token))"
+    r"(?P<between>[\"']?[ \t]{0,8}(?P<sign>=|:|(?i:is))[ \t]{0,8}[\"']?)"
+    r"(?P<value>[^\s\"',;&<>\\]{4,})"
+)
+_ASSIGNED_WORDS = re.compile(r"(?i)passw|passphr|pwd|secret|[_ -]?key|token")
+_PROSE = re.compile(r"[A-Za-z]+[.:!?)]*")
+
+
+def _assigned(match: re.Match[str]) -> str:
+    # "password: see below", "the secret is patience": a word of prose is no secret, unless it is assigned.
+    if match["sign"] != "=" and _PROSE.fullmatch(match["value"]):
+        return match.group()
+    if match["sign"] not in "=:" and not re.search(r"\d", match["value"]):
+        return match.group()
+    return f"{match['name']}{match['between']}[secret]"
+
+
+_EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}")
+
+_SEVEN_DIGITS = re.compile(r"\d(?:[ .()/-]{0,2}\d){6}")
+_CARD = re.compile(r"(?<![\d.-])(?=[3-6]|2[2-7])\d(?:[ -]?\d){12,18}(?![\d-])(?!\.\d)")
+_SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
+_PHONE = re.compile(
+    r"(?<![\w+])\+[1-9](?:[ .-]?\(?\d\)?){6,14}(?![\d-])"  # +44 (20) 7946 0958
+    r"|(?<![\w.+-])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}(?P<gap>[ .-]))[2-9]\d{2}[ .-]\d{4}(?![\w-])"  # US
+)
+
+
+def _card(match: re.Match[str]) -> str:
+    digits = [int(c) for c in match.group() if c.isdecimal()]
+    doubled = (sum(divmod(2 * d, 10)) for d in digits[-2::-2])
+    return "[card]" if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else match.group()
+
+
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,32}")
+# SWIFT's IBAN registry.
+_IBAN_LENGTH = {
+    "AD": 24, "AE": 23, "AT": 20, "BE": 16, "BG": 22, "BR": 29, "CH": 21, "CY": 28, "CZ": 24, "DE": 22,
+    "DK": 18, "EE": 20, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IS": 26, "IT": 27, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MC": 27, "MT": 31, "NL": 18,
+    "NO": 15, "PL": 28, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SE": 24, "SI": 19, "SK": 24,
+    "SM": 27, "TR": 26, "UA": 29,
+}  # fmt: skip
+
+
+def _iban(match: re.Match[str]) -> str:
+    text = match.group()
+    length = _IBAN_LENGTH.get(text[:2], 0)
+    taken = kept = 0
+    while kept < length and taken < len(text):
+        kept += text[taken] != " "
+        taken += 1
+    number = text[:taken].replace(" ", "")
+    rest = text[taken:]
+    if not length or kept < length or (rest and rest[0] != " "):
+        return text
+    value = int("".join(str(int(c, 36)) for c in number[4:] + number[:4]))
+    return f"[iban]{rest}" if value % 97 == 1 else text
+
+
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\.?\d)(?!\w)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+_IPV4_GUARD = re.compile(r"\d\.\d{1,3}\.\d")
+
+
+def _ip(match: re.Match[str]) -> str:
+    text = match.group()
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if address.is_loopback or address.is_unspecified:
+        return text
+    # "A::B" and "10::30" are an address too, by the letter.
+    if address.version == 6 and sum(1 for group in text.split(":") if group) < 3:
+        return text
+    return "[ip]"
+
+
+def _sub(pattern: re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> Callable[[str], str]:
+    return lambda text: pattern.sub(by, text)
+
+
+def _digits(text: str) -> str:
+    if _SEVEN_DIGITS.search(text) is None:
+        return text
+    text = _CARD.sub(_card, text)
+    text = _SSN.sub("[ssn]", text)
+    return _PHONE.sub("[phone]", text)
+
+
+RULES: tuple[Rule, ...] = (
+    (_has("PRIVATE KEY"), _private_keys),
+    (_TOKEN_GUARD, _sub(_TOKEN, "[token]")),
+    (_has("hooks.slack.com"), _sub(_SLACK_HOOK, "[token]")),
+    (re.compile(r"(?i)bearer|basic ").search, _sub(_AUTHORIZATION, _authorization)),
+    (_has("://"), _sub(_URL_LOGIN, "[login]@")),
+    (_ASSIGNED_WORDS.search, _sub(_ASSIGNED, _assigned)),
+    (_has("@"), _sub(_EMAIL, "[email]")),
+    (re.compile(r"[A-Z]{2}\d{2}[ A-Z0-9]").search, _sub(_IBAN_START, _iban)),
+    (re.compile(r"\d").search, _digits),
+    (_IPV4_GUARD.search, _sub(_IPV4, _ip)),
+    (re.compile(r":[0-9A-Fa-f]{0,4}:").search, _sub(_IPV6, _ip)),
+)
+
+SECRET_KEYS = re.compile(
+    r"(?i)(?:[a-z0-9]+[_.-])*(?:password|passwd|passphrase|pwd|secret|client_?secret|secret_?key|"
+    r"secret_?access_?key|api_?key|x-api-key|authorization|proxy-authorization|access_?token|refresh_?token|"
+    r"id_?token|auth_?token|session_?token|private_?key|set-cookie|ssn|cvv|cvc|card_?number)"
+)
+"""Names of JSON members whose value is a secret, whatever it looks like."""
+
+OPAQUE_KEYS = re.compile(r"(?i)token|key|cookie|credentials?")
+"""Names whose value may be a secret: it is one if it is long, without spaces, and has a digit."""
+
+OPAQUE_VALUE = re.compile(r"(?=[^\d]*\d)[^\s\[\]]{20,}")

@@ -1,0 +1,127 @@
+"""The mirror's settings: from arguments, else from ``SHADOWLANE_*``, else the defaults.
+
+An argument that is wrong is the developer's, is seen at the first start, and raises. What comes from the
+environment may be wrong in one deployment only: there the service must go on, so it is told, not raised.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shadowlane.errors import ConfigError
+from shadowlane.producers.sampling import DEFAULT_SALT
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorSettings:
+    """Sizes in bytes, times in seconds; :class:`~shadowlane.producers.mirror.Mirror` explains each."""
+
+    service: str = "unnamed"
+    kafka: str = ""
+    topic_prefix: str = "shadowlane"
+    enabled: bool = True
+    sample: float = 1.0
+    salt: str = DEFAULT_SALT
+    content: bool = True
+    redact: bool | Callable[[bytes], bytes] = True
+    buffer_bytes: int = 64 * MIB
+    max_body_bytes: int = MIB // 4
+    delivery_timeout: float = 60.0
+    exit_timeout: float = 2.0
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIABLES = {
+    "service": "SHADOWLANE_SERVICE",
+    "kafka": "SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS",
+    "topic_prefix": "SHADOWLANE_KAFKA__TOPIC_PREFIX",
+    "client": "SHADOWLANE_KAFKA__CLIENT",
+    "enabled": "SHADOWLANE_MIRROR__ENABLED",
+    "sample": "SHADOWLANE_MIRROR__SAMPLE",
+    "salt": "SHADOWLANE_MIRROR__SALT",
+    "content": "SHADOWLANE_MIRROR__CONTENT",
+    "redact": "SHADOWLANE_MIRROR__REDACT",
+    "buffer_bytes": "SHADOWLANE_MIRROR__BUFFER_BYTES",
+    "max_body_bytes": "SHADOWLANE_MIRROR__MAX_BODY_BYTES",
+    "delivery_timeout": "SHADOWLANE_MIRROR__DELIVERY_TIMEOUT",
+    "exit_timeout": "SHADOWLANE_MIRROR__EXIT_TIMEOUT",
+}
+
+
+def resolve(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> tuple[MirrorSettings, str]:
+    """(settings, what is wrong in the environment or ""). An argument of None is one not given.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    wrong = []
+    for name, variable in VARIABLES.items():
+        if arguments.get(name) is not None:
+            values[name] = _checked(name, arguments[name], f"Mirror({name}=…)")
+        elif environ.get(variable):
+            try:
+                values[name] = _checked(name, _parsed(name, environ[variable]), variable)
+            except ConfigError as exc:
+                wrong.append(str(exc))
+    return MirrorSettings(**values), "; ".join(wrong)
+
+
+def _parsed(name: str, text: str) -> Any:
+    """The environment's text as the type of the setting, or as the text where it is no such thing."""
+    kind = _KINDS[name]
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False,
+                    "off": False}[text.strip().lower()]  # fmt: skip
+        if kind is dict:
+            return json.loads(text)
+        return kind(text)
+    except (ValueError, KeyError):
+        return text
+
+
+_KINDS: dict[str, Callable[..., Any]] = {
+    "enabled": bool,
+    "content": bool,
+    "redact": bool,
+    "sample": float,
+    "delivery_timeout": float,
+    "exit_timeout": float,
+    "buffer_bytes": int,
+    "max_body_bytes": int,
+    "client": dict,
+    "service": str,
+    "kafka": str,
+    "topic_prefix": str,
+    "salt": str,
+}
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    kind, is_number = _KINDS[name], isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "redact":
+        good, wanted = isinstance(value, bool) or callable(value), "true, false or a function bytes -> bytes"
+    elif kind is bool:
+        good, wanted = isinstance(value, bool), "true or false"
+    elif kind is dict:
+        good = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        wanted = "an object of librdkafka options by name"
+    elif name == "sample":
+        good, wanted = is_number and 0 <= value <= 1, "a number from 0 to 1"
+    elif kind is int:
+        good, wanted = isinstance(value, int) and is_number and value > 0, "a positive number of bytes"
+    elif kind is float:
+        good, wanted = is_number and 0 <= value <= 86_400, "a number of seconds, at most a day"
+    else:
+        good, wanted = isinstance(value, str) and value != "", "a text that is not empty"
+    if not good:
+        raise ConfigError(f"{where} is {value!r}: it must be {wanted}")
+    return value
