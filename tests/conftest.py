@@ -1,0 +1,3 @@
+"""What every test may use: the two servers, as session fixtures."""
+
+pytest_plugins = ["tests.services"]
