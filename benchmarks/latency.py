@@ -1,0 +1,116 @@
+"""From the moment a request is complete in the service to its pair's row in the store, whole system, one machine.
+
+At a steady rate, through the mirror, the worker (to a local candidate that answers at once), pairing and the
+sink. The row's time is when a query first sees it, polled every 20 ms: half of that is the error.
+"""
+
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.system import free_ports, running
+from shadowlane.producers import Mirror
+from tests.services import running as running_module
+
+RATES = (20, 100)
+SECONDS = 15
+POLL_S = 0.02
+
+
+def run() -> dict[str, Any]:
+    """Milliseconds by rate: p50, p95, p99, and the first request's."""
+    (port,) = free_ports(1)
+    settings = {
+        "rollouts": [
+            {
+                "name": "latency",
+                "candidate": {"kind": "http", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1/x"},
+                "stage": {"min_hours": 0, "traffic_cycle_hours": 0},
+            }
+        ]
+    }
+    result: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_module("tests.e2e.candidate", "--port", str(port)),
+        running(Path(folder), settings) as system,
+    ):
+        mirror = Mirror(service="latency", kafka=system.kafka)
+        store = system.settings["clickhouse"]["port"]
+        result["first_ms"] = _measure(mirror, store, "first", rate=1, seconds=1)[0]
+        for rate in RATES:
+            taken = sorted(_measure(mirror, store, f"at {rate}", rate=rate, seconds=SECONDS))
+            cuts = statistics.quantiles(taken, n=100)
+            result[f"{rate}_per_s"] = {
+                "p50_ms": cuts[49],
+                "p95_ms": cuts[94],
+                "p99_ms": cuts[98],
+                "n": len(taken),
+            }
+        mirror.close()
+    _print(result)
+    return result
+
+
+def _measure(mirror: Mirror, store: int, route: str, *, rate: int, seconds: int) -> list[float]:
+    """Milliseconds from the end of each call to its row."""
+    sent: dict[str, float] = {}
+    seen: dict[str, float] = {}
+    total = rate * seconds
+
+    @mirror.observe(route=route)
+    def answer(messages: list[dict[str, str]]) -> str:
+        return f"An answer to {messages[0]['content']}"
+
+    def watch() -> None:
+        client = clickhouse_connect.get_client(
+            port=store, database="shadowlane", autogenerate_session_id=False
+        )
+        query = "SELECT attributes['n'] FROM pair_log WHERE route = {route:String} AND outcome = 'scored'"
+        deadline = time.monotonic() + seconds + 60
+        while len(seen) < total and time.monotonic() < deadline:
+            rows = client.query(query, parameters={"route": route}).result_columns
+            now = time.monotonic()
+            for number in rows[0] if rows else ():
+                seen.setdefault(number, now)
+            time.sleep(POLL_S)
+        client.close()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    for number in range(total):
+        time.sleep(max(0.0, started + number / rate - time.monotonic()))
+        with mirror.context(attributes={"n": str(number)}):
+            answer([{"role": "user", "content": f"question {number}"}])
+        sent[str(number)] = time.monotonic()
+    watcher.join()
+    if len(seen) < total:
+        raise RuntimeError(
+            f"{total - len(seen)} of {total} rows never came; the mirror says {mirror.stats()}"
+        )
+    return [(seen[number] - at) * 1000 for number, at in sent.items()]
+
+
+def _print(result: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("requests a second", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(column, justify="right")
+    for name, figures in result.items():
+        if isinstance(figures, dict):
+            row = (f"{figures[key]:.0f}" for key in ("p50_ms", "p95_ms", "p99_ms"))
+            table.add_row(name.removesuffix("_per_s"), *row)
+    console = Console()
+    console.print(table)
+    console.print(f"the first request of all: {result['first_ms']:.0f} ms")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,65 @@
+"""All benchmarks, each in its own process, one after the other.
+
+    python benchmarks/run.py [NAME]... [--json FILE]
+
+Each prints its table as it ends. Absolute figures are of this machine and this hour; what carries over are the
+ratios within one run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BENCHMARKS = {
+    "mirror": "the mirror on the request path, beside a bare Producer.produce",
+    "pairing": "pairs a second through Faust, beside a plain consumer loop and the orjson floor",
+    "store": "rows a second into the store",
+    "latency": "from a request's end to its row in the store",
+    "detection": "pairs until a change is detected, beside Wald's test",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    unknown = [name for name in args.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    results: dict[str, object] = {}
+    failed = []
+    for name in args.names or BENCHMARKS:
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        started = time.monotonic()
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            code = (
+                "import json, sys; from benchmarks import {0}; json.dump({0}.run(), open(sys.argv[1], 'w'))"
+            )
+            command = [sys.executable, "-c", code.format(name), out.name]
+            done = subprocess.run(command, cwd=HERE.parent, env=os.environ | {"PYTHONPATH": str(HERE.parent)})
+            if done.returncode:
+                failed.append(name)
+                continue
+            results[name] = json.loads(Path(out.name).read_text())
+        print(f"   ({time.monotonic() - started:.0f} s)", flush=True)
+    if args.json:
+        machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+        args.json.write_text(json.dumps({"machine": machine, "benchmarks": results}, indent=2) + "\n")
+        print(f"\nwritten to {args.json}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""`shadowlane config`: what a user sees of a file that is right, and of one that is not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GOOD = (ROOT / "examples" / "shadowlane.yaml").read_text(encoding="utf-8")
+
+
+def shadowlane(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shadowlane.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def check(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    return shadowlane("config", "check", str(path))
+
+
+def test_the_example_is_right() -> None:
+    done = shadowlane("config", "check", str(ROOT / "examples" / "shadowlane.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert "gpt-4-0613 -> gpt-4o-2024-08-06" in done.stdout
+    assert "error_rate > 2% OR quality_score < 0.80" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("<0.5%", "less", ["rollouts[0]", "error_rate"]),
+        ("error_rate > 2% OR", "error_rate > 2% XOR", ["rollouts[0]", "^"]),
+        ('quality_score: ">0.90"', 'quality_scor: ">0.90"', ["quality_score"]),
+        ("stable: {model: gpt-4-0613}", "scorers: [{name: fuzy}]", ["fuzzy"]),
+        ("stage:", "stge:", ["unknown key; did you mean 'stage'?"]),
+    ],
+)
+def test_a_fault_is_told_with_its_place_and_remedy(
+    tmp_path: Path, before: str, after: str, said: list[str]
+) -> None:
+    assert before in GOOD
+    done = check(tmp_path, GOOD.replace(before, after))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for part in said:
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_schema_is_json_schema_and_takes_the_example() -> None:
+    schema = json.loads(shadowlane("config", "schema").stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert {"kafka", "clickhouse", "rollouts"} <= set(schema["properties"])
+
+
+def test_every_key_is_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    schema = json.loads(shadowlane("config", "schema").stdout)
+
+    def keys(node: dict[str, object], at: str) -> list[str]:
+        found: list[str] = []
+        reference = str(node.get("$ref", ""))
+        if reference:
+            node = schema["$defs"][reference.rsplit("/", 1)[1]]
+        if node.get("type") == "array":
+            return keys(node["items"], f"{at}[]")  # type: ignore[arg-type]
+        properties = node.get("properties")
+        if not properties:
+            return [at]
+        for name, child in properties.items():  # type: ignore[attr-defined]
+            found += keys(child, f"{at}.{name}" if at else name)
+        return found
+
+    missing = [key for key in keys(schema, "") if f"`{key}" not in page]
+    assert not missing
+
+
+def test_an_address_where_nothing_answers_is_one_sentence_and_a_code(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(GOOD + "\nworker: {}\n", encoding="utf-8")
+    path.write_text(GOOD.replace("host: 127.0.0.1", "host: 127.0.0.1\n  port: 9"), encoding="utf-8")
+    done = shadowlane("report", "--config", str(path))
+    assert done.returncode == 4
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    unknown = shadowlane("report", "nothing", "--config", str(path))
+    assert unknown.returncode == 2
+    assert "to-gpt-4o" in unknown.stderr
+
+
+def test_a_component_without_a_broker_says_so() -> None:
+    done = shadowlane("status", "--json")
+    assert done.returncode == 1
+    assert not json.loads(done.stdout)["up"]

@@ -1,0 +1,47 @@
+"""A model's text is data in a terminal too."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.cli.pairs import prompt_of
+from shadowlane.cli.render import bar, evidence, number, printable, shortened, signed
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_gets_through(text: str) -> None:
+    shown = printable(text)
+    assert not any(ord(c) < 32 and c not in "\n\t" for c in shown)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown, "text that reorders what stands beside it"
+
+
+@given(st.text(), st.integers(1, 80))
+def test_shortened_is_one_line_of_at_most_so_many(text: str, width: int) -> None:
+    line = shortened(text, width)
+    assert len(line) <= width
+    assert "\n" not in line
+
+
+def test_numbers_have_their_units() -> None:
+    assert number(0.91234) == "0.9123"
+    assert number(1234.5, "ms") == "1,234.5 ms"
+    assert number(0.000123, "usd") == "$0.000123"
+    assert number(None) == ""
+    assert signed(-0.5) == "−0.5000"
+    assert signed(0.0) == "+0.0000"
+    assert evidence(20.123) == "20.1"
+    assert evidence(1e300) == "1e300"
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_bar_is_as_wide_as_asked(part: int, whole: int) -> None:
+    assert len(bar(min(part, whole), whole, 10)) == 10
+
+
+def test_the_prompt_is_the_last_thing_the_user_said() -> None:
+    assert (
+        prompt_of('{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}') == "b"
+    )
+    assert prompt_of('{"messages": [{"role": "user", "content": [{"type": "text", "text": "c"}]}]}') == "c"
+    assert prompt_of('{"question": 1}') == '{"question": 1}'
+    assert prompt_of("") == ""
