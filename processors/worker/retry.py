@@ -31,7 +31,7 @@ def spend_limit(status: int, error: Any) -> bool:
     """Whether an answer (its JSON ``error`` object) says that the money is used up: no retry helps."""
     if status == 402:
         return True
-    named = {error.get("code"), error.get("type")} if isinstance(error, dict) else {error}
+    named = (error.get("code"), error.get("type")) if isinstance(error, dict) else (error,)
     return any(isinstance(name, str) and name.lower() in SPEND_LIMITS for name in named)
 
 

@@ -1,0 +1,214 @@
+"""A candidate that behaves as the last message of the request tells it to."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+Behaviour = Callable[["FakeCandidate", web.Request, int], Awaitable[web.StreamResponse]]
+
+
+def completion(content: str | None = "fine", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "x",
+        "model": "resolved-name",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content, **message},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+async def ok(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.json_response(completion())
+
+
+async def tools(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    function = {"name": "search", "arguments": '{"q": 1}'}
+    calls = [{"id": "1", "type": "function", "function": function}]
+    return web.json_response(completion(None, tool_calls=calls))
+
+
+async def slow(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    await asyncio.sleep(0.02)
+    return web.json_response(completion())
+
+
+async def held(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    await server.released.wait()
+    return web.json_response(completion())
+
+
+async def hang(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    await asyncio.sleep(3600)
+    raise AssertionError
+
+
+async def broken(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    key = request.headers.get("authorization", "")
+    return web.json_response({"error": {"message": f"it\nbroke for {key} " + "x" * 1000}}, status=500)
+
+
+async def broken_once(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return await (broken if call == 1 else ok)(server, request, call)
+
+
+async def refused(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "no such parameter", "code": None}}, status=400)
+
+
+async def moved(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.Response(status=307, headers={"location": "/elsewhere"})
+
+
+async def throttled(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    headers = {"retry-after-ms": "10"}
+    return web.json_response({"error": {"message": "slow down"}}, status=429, headers=headers)
+
+
+async def throttled_once(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return await (throttled if call == 1 else ok)(server, request, call)
+
+
+async def spent(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+    return web.json_response({"error": error}, status=429)
+
+
+async def garbage(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.Response(body=b"\x00\xff<html>", content_type="application/json")
+
+
+async def no_choices(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.json_response({"choices": [], "error": {"message": "overloaded"}})
+
+
+async def cut(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    await response.write(orjson.dumps(completion())[:40])
+    assert request.transport is not None
+    request.transport.abort()
+    return response
+
+
+async def drip(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    while True:
+        await response.write(b" ")
+        await asyncio.sleep(0.02)
+
+
+async def huge(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json"})
+    await response.prepare(request)
+    for _ in range(9 * 16):
+        await response.write(b" " * 65536)
+    return response
+
+
+async def large(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    return web.json_response(completion("y" * 300_000))
+
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    f.__name__: f
+    for f in (
+        ok,
+        tools,
+        slow,
+        held,
+        hang,
+        broken,
+        broken_once,
+        refused,
+        moved,
+        throttled,
+        throttled_once,
+        spent,
+        garbage,
+        no_choices,
+        cut,
+        drip,
+        huge,
+        large,
+    )
+}
+
+
+class FakeCandidate:
+    """An OpenAI-compatible server in a thread, and what it saw. Other paths echo the body."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()  # by what the last message says
+        self.bodies: dict[str, Any] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._changed = threading.Condition()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def release(self) -> None:
+        """Lets the calls that are held, and all later ones, be answered."""
+        self._loop.call_soon_threadsafe(self.released.set)
+
+    def wait_for_calls(self, count: int) -> None:
+        """Until so many calls came in all."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.calls.total() >= count, timeout=60), self.calls
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        text = body["messages"][-1]["content"]
+        with self._changed:
+            self.calls[text] += 1
+            self.bodies[text] = body
+            self.headers[text] = {k.lower(): v for k, v in request.headers.items()}
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            self._changed.notify_all()
+        try:
+            return await BEHAVIOURS[text.split()[0]](self, request, self.calls[text])
+        finally:
+            self.in_flight -= 1
+
+    async def _echo(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=await request.read(), content_type="application/json")
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._stop, self.released = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/echo", self._echo)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.port = runner.addresses[0][1]
+        ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    @contextmanager
+    def running(self) -> Iterator["FakeCandidate"]:
+        ready = threading.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            thread.join(30)
