@@ -45,31 +45,36 @@ def error(request: Any, answer: Response) -> float:
 def is_refusal(answer: Response) -> bool:
     """Whether the model declines: by its finish reason, or by how its text begins.
 
-    The list of openings is short on purpose. It holds an apology or a disclaimer followed by "I can't" and
-    a verb of helping, in seven languages; "I'm sorry to hear that" is none, nor is an answer that says on
-    its way what it can't know. A refusal that is missed costs less here than an answer called a refusal.
+    The list of openings is short on purpose. It holds that the model can't or won't, followed by a verb of
+    answering, mostly after an apology, in nine languages; "I'm sorry to hear that" is none, nor "I can't help
+    but notice", nor an answer that says on its way what it can't know. A refusal that is missed costs less
+    here than an answer that is called one.
     """
     if answer.finish_reason in FILTERED:
         return True
     if answer.tool_calls:
         return False
-    head = answer.output.lstrip()[:REFUSAL_HEAD_CHARS].replace("’", "'").lower()
+    head = answer.output[:REFUSAL_HEAD_CHARS].lstrip(_BEFORE).replace("’", "'").lower()
     return _REFUSAL.match(head) is not None
 
 
+_BEFORE = " \t\r\n*_#>\"“'"
+_CANNOT = (
+    r"i(?: can ?not|'m afraid i can(?: ?not|'t)| can't|(?: am|'m) (?:not able|unable) to| won't be able to)\s+"
+    r"(?:directly |currently |in good conscience )?"
+)
 _REFUSAL = re.compile(
-    # English: an optional apology or disclaimer, then that it can't or won't, then what.
-    r"(?:(?:i'm|i am|we're|we are)?\s*(?:very |really |so |truly )?(?:sorry|afraid)\b[,.!:;]?\s*(?:but |that )?"
-    r"|(?:my )?apolog(?:ies|i[sz]e)\b[,.!:;]?\s*(?:but )?"
-    r"|unfortunately,?\s*"
-    r"|as an? (?:ai|artificial intelligence|language model|assistant)\b[^.!?]{0,60}?,\s*)*"
-    r"(?:i|we) (?:can ?not|can't|can not|won't|will not|(?:am|'m|are) (?:not able|unable) to"
-    r"|(?:am|'m)n't able to|must decline|have to decline)\b\s*(?:to )?"
-    r"(?:be able to )?(?:in good conscience )?"
-    r"(?:help|assist|comply|fulfill?|support|engage|participate|do that|do this|continue|answer (?:that|this|your)"
-    r"|(?:provide|offer|give|share|create|generate|write|produce|discuss) (?:you )?(?:with )?(?:any |an? )?"
-    r"(?:information|instructions|assistance|help|advice|guidance|content|that|this)\b)"
-    r"|i'm sorry,? but i can't\b|i'm not able to (?:help|assist)|i'm unable to (?:help|assist|comply|fulfill?)"
+    # English: an apology, and then anything of what an assistant does that it can't.
+    r"(?:(?:i'm |i am )?(?:very |really |so |truly )?sorry|(?:i |my )?apologi(?:[sz]e|es))[,.;:]?\s+(?:but )?"
+    r"(?:as an? [^.,!?]{0,60}, )?"
+    + _CANNOT
+    + r"(?:help|assist|comply|fulfill?|provide|offer|give|share|create|"
+    r"generate|write|produce|discuss|recommend|answer|complete|engage|support|continue|do that|do this)\b"
+    # Without an apology: that it can't help at all, or can't give any help.
+    r"|(?:unfortunately,? )?(?:as an? [^.,!?]{0,60}, )?" + _CANNOT + r"(?:"
+    r"(?:help|assist)(?: you)?(?: with (?:that|this|your)\b|[.,;!])|comply with|fulfill? (?:that|this|your)\b|"
+    r"(?:provide|offer|give)(?: you)?(?: with)?(?: any)? (?:information|instructions|assistance|guidance)\b)"
+    r"|(?:[^.!?]{0,30}(?:sorry|apologi[sz]e|unfortunately)[,.]?\s+(?:but )?)?i do(?: not|n't) feel comfortable \w+ing\b"
     # German, French, Spanish, Italian, Portuguese, Dutch, Chinese, Japanese: the apology and the "can't".
     r"|(?:es )?tut mir leid,? (?:aber )?(?:ich kann|das kann ich|dabei kann ich)\b[^.!?]{0,80}\b(?:nicht|keine?n?)\b"
     r"|(?:je suis )?désolée?,? (?:mais )?je ne (?:peux|suis) pas\b"

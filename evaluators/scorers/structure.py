@@ -13,9 +13,7 @@ _NONE = object()
 
 
 @both_scorer
-def json_valid(
-    request: Any, stable: Response, candidate: Response
-) -> tuple[float | None, float | None] | tuple[None, None]:
+def json_valid(request: Any, stable: Response, candidate: Response) -> tuple[float | None, float | None]:
     """1 for an answer that is a JSON object or array, 0 for another one.
 
     Abstains unless JSON is due: the request asks for it by ``response_format``, or the stable answer is
@@ -40,15 +38,15 @@ def json_valid(
 def json_fields(request: Any, stable: Response, candidate: Response) -> float | None:
     """The share of leaves, by path, that are in both JSON documents and have the same value.
 
-    Elements of arrays go by their position; an empty object or array is a leaf; 1 and 1.0 are the same, 1
-    and true are not. With or without a ```` ```json ```` fence: ``json_valid`` minds that. Abstains where the
+    Elements of arrays go by their position; two empty objects or arrays agree; 1 and 1.0 are the same, 1 and
+    true are not. With or without a ```` ```json ```` fence: ``json_valid`` minds that. Abstains where the
     stable answer is no JSON object or array; 0 where the candidate's is none.
     """
     ours = _any_document(stable.output)
     if ours is _NONE:
         return None
     theirs = _any_document(candidate.output)
-    return 0.0 if theirs is _NONE else _agreement(_leaves(ours), _leaves(theirs))
+    return 0.0 if theirs is _NONE else _agreement(ours, theirs)
 
 
 @pair_scorer
@@ -58,9 +56,8 @@ def tool_calls(request: Any, stable: Response, candidate: Response) -> float | N
     Each call counts one for its name, and one for each leaf of its arguments, which say nothing under
     another name. The order of the calls does not matter. Abstains where neither side calls a tool.
     """
-    if not (stable.tool_calls or candidate.tool_calls):
-        return None
-    return _agreement(_call_leaves(stable.tool_calls), _call_leaves(candidate.tool_calls))
+    ours, theirs = _calls(stable.tool_calls), _calls(candidate.tool_calls)
+    return _agreement(ours, theirs) if ours or theirs else None
 
 
 def asks_for_json(request: Any) -> bool:
@@ -89,53 +86,64 @@ def _any_document(text: str) -> Any:
     return _fenced_document(text) if bare is _NONE else bare
 
 
-Leaves = dict[tuple[Any, ...], Any]
+def _agreement(one: Any, other: Any) -> float:
+    """The share of the leaves of either document that are in both, at the same path, with the same value.
+
+    Without recursion, since orjson reads deeper documents than Python recurses, and without writing a path
+    down, since a small text can hold many long ones.
+    """
+    agreed = total = 0
+    waiting = [(one, other)]
+    while waiting:
+        ours, theirs = waiting.pop()
+        if not (_branches(ours) or _branches(theirs)):
+            total += 1
+            agreed += bool(ours == theirs) and isinstance(ours, bool) == isinstance(theirs, bool)
+        elif isinstance(ours, dict) and isinstance(theirs, dict):
+            waiting.extend((value, theirs[key]) for key, value in ours.items() if key in theirs)
+            total += sum(_leaves(value) for key, value in ours.items() if key not in theirs)
+            total += sum(_leaves(value) for key, value in theirs.items() if key not in ours)
+        elif isinstance(ours, list) and isinstance(theirs, list):
+            waiting.extend(zip(ours, theirs, strict=False))
+            longer = max(ours, theirs, key=len)
+            total += sum(_leaves(value) for value in longer[min(len(ours), len(theirs)) :])
+        else:  # what is a branch here is none there, or of another kind: no path in common
+            total += _leaves(ours) + _leaves(theirs)
+    return agreed / total
 
 
-def _leaves(document: Any) -> Leaves:
-    """Path -> leaf. Keys are strings and positions integers, so that no two paths are the same."""
-    found: Leaves = {}
-    waiting: list[tuple[tuple[Any, ...], Any]] = [((), document)]
-    while waiting:  # a stack of its own: orjson reads deeper documents than Python recurses
-        path, value = waiting.pop()
-        if isinstance(value, dict) and value:
-            waiting.extend(((*path, key), inner) for key, inner in value.items())
-        elif isinstance(value, list) and value:
-            waiting.extend(((*path, position), inner) for position, inner in enumerate(value))
+def _branches(value: Any) -> bool:
+    return isinstance(value, dict | list) and bool(value)
+
+
+def _leaves(document: Any) -> int:
+    count, waiting = 0, [document]
+    while waiting:
+        value = waiting.pop()
+        if _branches(value):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
         else:
-            found[path] = value
-    return found
+            count += 1
+    return count
 
 
-def _agreement(ours: Leaves, theirs: Leaves) -> float:
-    agreed = sum(path in theirs and _same(value, theirs[path]) for path, value in ours.items())
-    return agreed / (len(ours) + sum(path not in ours for path in theirs))
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _call_leaves(calls: Any) -> Leaves:
-    """The leaves of the calls, under their name and their rank among the calls of that name."""
-    by_name: dict[str, list[tuple[str, Any]]] = {}
+def _calls(calls: Any) -> dict[str, list[list[Any]]]:
+    """The calls as a document: by name, each of them ``[True, arguments]``, in an order of their own."""
+    by_name: dict[str, list[list[Any]]] = {}
     for call in calls if isinstance(calls, list) else []:
         if isinstance(call, dict):
             arguments = call.get("arguments")
             document = _document(arguments) if isinstance(arguments, str) else arguments
             value = arguments if document is _NONE else document
-            by_name.setdefault(str(call.get("name")), []).append((_canonical(value), value))
-    found: Leaves = {}
-    for name, named in by_name.items():
-        for rank, (_, value) in enumerate(sorted(named, key=lambda item: item[0])):
-            found[name, rank] = True
-            if value not in ({}, None, ""):
-                found.update({(name, rank, *path): leaf for path, leaf in _leaves(value).items()})
-    return found
+            found = [True] if value in ({}, None, "") else [True, value]
+            by_name.setdefault(str(call.get("name")), []).append(found)
+    for named in by_name.values():
+        named.sort(key=_canonical)
+    return by_name
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except (TypeError, ValueError):  # a lone surrogate
-        return repr(value)
+        return repr(value).encode("utf-8", "surrogatepass")
