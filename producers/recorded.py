@@ -1,0 +1,130 @@
+"""Recorded requests with the responses served to them: one line of JSON each, as docs/replay.md has it. Pure."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pydantic
+
+from shadowlane.errors import CodecError
+from shadowlane.producers.ids import new_request_id, valid_traceparent
+from shadowlane.producers.openai_chat import read_completion
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role
+
+
+class Served(pydantic.BaseModel):
+    """What was served, in our own terms."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    output: str = ""
+    tool_calls: list[dict[str, str]] | None = None
+    finish_reason: str = ""
+    model: str = ""
+    error: Failure | str = ""
+    error_message: str = ""
+    status: int = 0
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Line(pydantic.BaseModel):
+    """One line of a file to replay."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    request: dict[str, Any]
+    response: dict[str, Any] | str
+    protocol: Protocol | None = None
+    service: str | None = None
+    route: str | None = None
+    key: str = ""
+    attributes: dict[str, str] = {}
+    ts: int | datetime | None = None
+    traceparent: str = ""
+
+
+def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[MirroredRequest, Response]:
+    """The request and the response of one line, under an id of their own.
+
+    Args:
+        service, route: of lines that name none.
+        now_ms: the time, Unix milliseconds, of lines that name none.
+
+    Raises:
+        CodecError: says what is wrong in the line.
+    """
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        raise CodecError(f"not JSON: {exc}") from exc
+    try:
+        read = Line.model_validate(raw)
+        served = _served(read.response)
+    except pydantic.ValidationError as exc:
+        raise CodecError("; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in exc.errors())) from exc
+    ts = (
+        int(read.ts.timestamp() * 1000)
+        if isinstance(read.ts, datetime)
+        else now_ms
+        if read.ts is None
+        else read.ts
+    )
+    if not 0 <= ts < 2**48:
+        raise CodecError(f"ts: {ts} is no time; write Unix milliseconds or ISO 8601")
+    model = read.request.get("model")
+    asked = model if isinstance(model, str) else ""
+    protocol = read.protocol or (Protocol.OPENAI_CHAT if "messages" in read.request else Protocol.JSON)
+    request = MirroredRequest(
+        request_id=new_request_id(ts),
+        ts=ts,
+        service=read.service or service,
+        route=read.route or route,
+        protocol=protocol,
+        key=read.key,
+        model=asked,
+        body=read.request,
+        attributes=read.attributes,
+        traceparent=valid_traceparent(read.traceparent),
+    )
+    response = Response(
+        request_id=request.request_id,
+        ts=ts,
+        completed_at=max(now_ms, ts),
+        service=request.service,
+        route=request.route,
+        role=Role.SERVED,
+        attributes=read.attributes,
+        traceparent=request.traceparent,
+        **served.model_dump(exclude={"model"}),
+        model=served.model or asked,
+    )
+    return request, response
+
+
+def _served(response: dict[str, Any] | str) -> Served:
+    if isinstance(response, str):
+        return Served(output=response)
+    if "choices" not in response:
+        return Served.model_validate(response)
+    completion = read_completion(orjson.dumps(response))
+    if not completion.complete:
+        raise CodecError(f"response: {completion.problem}")
+    return Served(
+        output=completion.output,
+        tool_calls=completion.tool_calls or None,
+        finish_reason=completion.finish_reason,
+        model=completion.model,
+        input_tokens=completion.input_tokens,
+        output_tokens=completion.output_tokens,
+    )
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    # Of `response: dict | str`, the union's own branch names say nothing to a user.
+    return (
+        ".".join(str(part) for part in location if part not in ("dict[str,any]", "str", "int", "datetime"))
+        or "line"
+    )

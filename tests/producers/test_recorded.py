@@ -1,0 +1,91 @@
+"""A recorded line becomes what the mirror would have sent; one that can't be read says why."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.errors import CodecError
+from shadowlane.producers.recorded import read_line
+from shadowlane.schemas.events import MirroredRequest, Response
+
+CHAT = {"model": "m-1", "messages": [{"role": "user", "content": "hello"}]}
+NOW = 1_790_000_000_000
+
+
+def read(**line: object) -> tuple[MirroredRequest, Response]:
+    return read_line(orjson.dumps(line), service="desk", route="/chat", now_ms=NOW)
+
+
+def test_a_text_is_the_answer() -> None:
+    request, response = read(request=CHAT, response="hi")
+    assert (request.protocol, request.model, request.service, request.route) == (
+        "openai.chat",
+        "m-1",
+        "desk",
+        "/chat",
+    )
+    assert (response.output, response.role, response.model) == ("hi", "served", "m-1")
+    assert request.request_id == response.request_id
+    assert request.ts == response.ts == NOW
+
+
+def test_a_chat_completion_is_read_as_the_mirror_reads_it() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": '{"q": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    _, response = read(
+        request=CHAT,
+        response={
+            "model": "m-1-0613",
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        },
+    )
+    assert response.tool_calls == [{"name": "find", "arguments": '{"q": 1}'}]
+    assert (response.finish_reason, response.model) == ("tool_calls", "m-1-0613")
+    assert (response.input_tokens, response.output_tokens) == (3, 4)
+
+
+def test_our_own_terms_are_taken_as_they_are() -> None:
+    request, response = read(
+        request={"question": "why"},
+        response={"error": "timeout", "latency_ms": 30_000, "status": 504},
+        service="shop",
+        attributes={"tenant": "a"},
+        ts="2026-03-01T12:00:00Z",
+    )
+    assert (request.protocol, request.service, request.attributes) == ("json", "shop", {"tenant": "a"})
+    assert (response.error, response.latency_ms, response.status) == ("timeout", 30_000, 504)
+    assert request.ts == 1_772_366_400_000
+    assert int(request.request_id[:12], 16) == request.ts, "ids sort by the request's time"
+
+
+def test_every_line_is_a_request_of_its_own() -> None:
+    ids = {read(request=CHAT, response="hi", ts=NOW)[0].request_id for _ in range(100)}
+    assert len(ids) == 100
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"response": "x"}, "request: Field required"),
+        ({"request": CHAT}, "response: Field required"),
+        ({"request": [], "response": "x"}, "request: "),
+        ({"request": CHAT, "response": {"choices": []}}, "response: the answer is no chat completion"),
+        ({"request": CHAT, "response": {"output": 3}}, "output: "),
+        ({"request": CHAT, "response": "x", "latncy": 3}, "latncy: "),
+        ({"request": CHAT, "response": "x", "ts": "soon"}, "ts: "),
+        ({"request": CHAT, "response": "x", "ts": -5}, "ts: -5 is no time"),
+        ({"request": CHAT, "response": "x", "attributes": {"a": 1}}, "attributes.a: "),
+        ([], "line: "),
+    ],
+)
+def test_a_line_that_cant_be_read_says_why(line: object, reason: str) -> None:
+    with pytest.raises(CodecError, match=reason):
+        read_line(orjson.dumps(line), service="s", route="r", now_ms=NOW)
+
+
+@given(st.binary(max_size=100))
+def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
+    with pytest.raises(CodecError):
+        read_line(noise, service="s", route="r", now_ms=NOW)
