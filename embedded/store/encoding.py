@@ -18,8 +18,14 @@ def _undo_lz4(data: bytes) -> bytes:
 
 
 def _undo_zstd(data: bytes) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as frames:
-        return frames.read()
+    parts = []
+    while data:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        parts.append(frame.decompress(data))
+        if not frame.eof:
+            raise EOFError("it ends in the middle of a frame")
+        data = frame.unused_data
+    return b"".join(parts)
 
 
 _UNDO: dict[str, Callable[[bytes], bytes]] = {

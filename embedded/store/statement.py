@@ -68,8 +68,9 @@ def find_insert(text: bytes) -> Insert | None:
     for optional in (b"INTO", b"TABLE", b"FUNCTION"):
         if _is_word(token, optional):
             token = next(tokens, None)
-    # The table's name is taken as it is: it may well be a word such as `format`.
-    depth, after_dot, last = 0, False, token
+    # The table's name is taken as it is: it may well be a word such as `format`, or {name:Identifier}.
+    depth = 1 if token and token.text in _OPENING else 0
+    after_dot, last = False, token
     for token in tokens:
         if token.text in _OPENING:
             depth += 1
