@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired, run
 from typing import Any, TextIO
@@ -226,7 +227,7 @@ def demonstrate(processes: Processes, keep: bool) -> bool:
                 SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{kafka}",
             )
         for service, url in desks.items():
-            wait_for(f"the start of {service}", lambda url=url: answers(f"{url}/health"), processes, 30)
+            wait_for(f"the start of {service}", partial(answers, f"{url}/health"), processes, 30)
     sent = PASSES * sum(1 for _ in (HERE / "tickets.jsonl").open(encoding="utf-8"))
     traffic = [sys.executable, str(HERE / "traffic.py"), *(f"{url}/triage" for url in desks.values())]
     console.print(

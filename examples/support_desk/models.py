@@ -42,15 +42,15 @@ CONTINENTAL = re.compile(rf"(?:€|EUR) ?{_THOUSANDS}|{_THOUSANDS} ?(?:€|EUR|k
 
 # How each model opens and ends a reply, by language: (desk-1, desk-2, desk-2-mini).
 OPENINGS = {
-    "en": ("Hello,", "Thank you for writing.", "Hi!"),
-    "de": ("Guten Tag,", "Vielen Dank für Ihre Nachricht.", "Hallo!"),
-    "fr": ("Bonjour,", "Merci de votre message.", "Bonjour !"),
-    "es": ("Buenos días:", "Gracias por escribirnos.", "¡Hola!"),
-    "it": ("Buongiorno,", "Grazie di averci scritto.", "Salve!"),
-    "nl": ("Goedendag,", "Dank voor uw bericht.", "Hallo!"),
-    "pl": ("Dzień dobry,", "Dziękujemy za wiadomość.", "Witamy!"),
-    "pt": ("Bom dia,", "Obrigado pela sua mensagem.", "Olá!"),
-    "sv": ("Hej,", "Tack för ditt meddelande.", "Hejsan!"),
+    "en": ("Hello!", "Thank you for writing.", "Hi!"),
+    "de": ("Guten Tag!", "Vielen Dank für Ihre Nachricht.", "Hallo!"),
+    "fr": ("Bonjour.", "Merci de votre message.", "Bonjour !"),
+    "es": ("¡Buenos días!", "Gracias por escribirnos.", "¡Hola!"),
+    "it": ("Buongiorno!", "Grazie di averci scritto.", "Salve!"),
+    "nl": ("Goedendag!", "Dank voor uw bericht.", "Hallo!"),
+    "pl": ("Dzień dobry!", "Dziękujemy za wiadomość.", "Witamy!"),
+    "pt": ("Bom dia!", "Obrigado pela sua mensagem.", "Olá!"),
+    "sv": ("Hej!", "Tack för ditt meddelande.", "Hejsan!"),
 }
 CLOSINGS = {
     "en": ("Kind regards, Holm & Hedge", "All the best from your Holm & Hedge team", "Holm & Hedge"),
