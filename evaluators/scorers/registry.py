@@ -120,9 +120,14 @@ def make(
     if not is_class:
         return functools.partial(target, **given) if given else target
     try:
-        return typing.cast("Callable[..., Any]", target(**given))
+        made: Any = target(**given)
     except Exception as exc:
         raise ConfigError(f"{where}.options: {type(exc).__name__}: {exc}") from exc
+    if not callable(made):
+        raise ConfigError(
+            f"{where}: the class {target.__name__} needs a __call__({', '.join(mark.kind.arguments)})"
+        )
+    return typing.cast("Callable[..., Any]", made)
 
 
 def _checked(

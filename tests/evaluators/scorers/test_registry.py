@@ -66,6 +66,9 @@ SHORT = """
 
     @side_scorer
     async def later(request, answer): ...
+
+    @side_scorer
+    class Mute: ...
 """
 
 
@@ -104,6 +107,7 @@ def test_a_users_scorer_is_found_and_takes_its_options(install: Install) -> None
         ({"name": "unmarked"}, r"scorers\[0\]\.name: 'unmarked' \(house-scorers.*mark it with @side_scorer"),
         ({"name": "lonely"}, r"plain function of \(request, answer\); this is \(answer\)"),
         ({"name": "later"}, r"this is async \(request, answer\)"),
+        ({"name": "mute"}, r"scorers\[0\]: the class Mute needs a __call__\(request, answer\)"),
         ({"name": "gone"}, r"'gone' of house-scorers .* can't be loaded: AttributeError"),
         ({"name": "short", "options": {"word": 1}}, r"scorers\[0\]\.options\.word: .*did you mean 'words'\?"),
         ({"name": "short", "options": {"n": 1}}, r"options\.n: unknown option; known here: strict, words"),
@@ -118,7 +122,7 @@ def test_a_users_scorer_is_found_and_takes_its_options(install: Install) -> None
 )
 def test_what_is_wrong_is_said_with_its_key(install: Install, scorer: dict[str, Any], expected: str) -> None:
     names = {n: n for n in ("short", "unmarked", "lonely", "later", "gone")}
-    install(SHORT, words="Words", **names)
+    install(SHORT, words="Words", mute="Mute", **names)
     with pytest.raises(ConfigError, match=expected):
         make(scorer)
 
