@@ -140,5 +140,5 @@ class _Logger:
 
 
 def _text(exc: BaseException) -> str:
-    error = exc.args[0] if exc.args else exc
+    error: object = exc.args[0] if exc.args else exc
     return error.str() if isinstance(error, confluent_kafka.KafkaError) else str(error)

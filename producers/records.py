@@ -124,6 +124,7 @@ class ExchangeEncoder:
             status=exchange.status,
             latency_ms=round((exchange.ended - exchange.started) * 1000, 3),
             attempts=exchange.attempts,
+            attributes=exchange.attributes,
             traceparent=valid_traceparent(exchange.traceparent),
         )
 
@@ -192,7 +193,8 @@ def redact_records(
 def _redact_all_but_body(redactor: Redactor, request: MirroredRequest, response: Response) -> None:
     """Everything that may hold what a user or a model wrote, in place."""
     request.key = redactor.key(request.key)
-    request.attributes = response.attributes = redactor.json(request.attributes)
+    request.attributes = redactor.json(request.attributes)
+    response.attributes = redactor.json(response.attributes)
     response.output = redactor.text(response.output)
     response.error_message = redactor.text(response.error_message)
     response.tool_calls = redactor.json(response.tool_calls)
