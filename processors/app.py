@@ -14,6 +14,7 @@ agent: what does stops the process.
 """
 
 import asyncio
+import gc
 import logging
 import tempfile
 import time
@@ -53,6 +54,9 @@ def run(settings: Settings) -> None:
     use_uvloop()
     for name in ("faust", "mode", "aiokafka"):  # some forty lines for a start and a stop
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Halves that wait are many objects that stay: by default a fifth of the time goes into looking through
+    # them for cycles again and again, and they have none.
+    gc.set_threshold(20_000, 20, 20)
     loop = asyncio.new_event_loop()
     producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")
     with tempfile.TemporaryDirectory(prefix="shadowlane-pairing-") as directory:
@@ -111,7 +115,8 @@ class Shell:
             wall=lambda: time.time_ns() // 1_000_000,
             wake=self.wake,
         )
-        self.app = app = faust.App(**faust_options(settings, directory), loop=loop)
+        self.app: Any = faust.App(**faust_options(settings, directory), loop=loop)
+        app = self.app
         self.backpressure = Backpressure(app, {Role.SERVED: topics.served, Role.SHADOW: topics.shadow})
 
         async def served(stream: Any) -> None:
@@ -143,7 +148,9 @@ class Shell:
                 partial(message.ack, self.app.consumer),
             )
             event.value = message.value = None  # only the acknowledgement waits now; its bytes need not
-            self.regulate()
+            if self.pairing.full((side, message.partition)):
+                self.backpressure.pause((side, message.partition))
+            self.resume()
             await self.room()
         if not self.app.should_stop:
             raise BrokerError(f"Faust ended the stream of {side} responses: start pairing again")
@@ -151,7 +158,7 @@ class Shell:
     async def expire(self) -> None:
         while not self.app.should_stop:
             more = self.pairing.expire()
-            self.regulate()
+            self.resume()
             await self.room()
             await asyncio.sleep(0 if more else EXPIRE_EVERY_S)
 
@@ -161,9 +168,10 @@ class Shell:
             self.written.clear()
             await self.written.wait()
 
-    def regulate(self) -> None:
-        for side in Role:
-            self.backpressure.set(side, self.pairing.full(side))
+    def resume(self) -> None:
+        for source in list(self.backpressure.paused):
+            if not self.pairing.full(source):
+                self.backpressure.resume(source)
 
     def wake(self) -> None:
         """On the producer's thread: one call into the loop for however many records an envelope had."""
@@ -175,18 +183,19 @@ class Shell:
         self.woken = False  # before the notes are read: one that comes now wakes again
         try:
             self.pairing.settle()
-            self.regulate()
+            self.resume()
         except Exception as exc:
             self.fail(exc)
         self.written.set()
 
     async def revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
-        self.backpressure.release_all()
+        self.backpressure.resume_all()
         self.pairing.drop({tp.partition for tp in revoked})
 
     async def assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         try:
             check_assignment(self.backpressure.topics, assigned)
+            self.pairing.assign({tp.partition for tp in assigned})
         except BrokerError as exc:
             self.fail(exc)
 

@@ -5,10 +5,10 @@ Every reach into Faust's inside is here, with why. Faust 0.15.
 
 from typing import Any
 
-import faust
 from faust.types import TP
 
 from shadowlane.errors import BrokerError, ConfigError
+from shadowlane.processors.pairing.envelopes import Source
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Role
 
@@ -56,7 +56,7 @@ def refuse_security(client: dict[str, Any]) -> None:
 
 
 class Backpressure:
-    """Pauses the reading of a topic's partitions, one side at a time.
+    """Pauses the reading of single partitions.
 
     An agent that stops taking events would stop the other side too: Faust hands out messages in one loop
     that waits for the slower agent, and the halves that would make room could never come. Nor does
@@ -65,30 +65,27 @@ class Backpressure:
     what is there.
     """
 
-    def __init__(self, app: faust.App, topics: dict[Role, str]) -> None:
+    def __init__(self, app: Any, topics: dict[Role, str]) -> None:
         self.topics = topics
         self._app = app
-        self._paused = dict.fromkeys(Role, False)
+        self.paused: set[Source] = set()
 
-    def set(self, side: Role, full: bool) -> None:
-        """Pauses or resumes one side. Cheap where nothing changes."""
-        consumer = self._app.consumer
-        if full:
-            # Each time, since Faust resumes a partition by itself when its own buffer has emptied.
-            for tp in self._partitions(side):
-                consumer.on_buffer_full(tp)
-        elif self._paused[side]:
-            for tp in self._partitions(side):
-                consumer.on_buffer_drop(tp)
-        self._paused[side] = full
+    def pause(self, source: Source) -> None:
+        """To be repeated while it lasts: Faust resumes a partition by itself when its own buffer empties."""
+        self.paused.add(source)
+        self._app.consumer.on_buffer_full(self._tp(source))
 
-    def release_all(self) -> None:
-        """As partitions are taken away: Faust would keep them as paused, and resume them when they are another's."""
-        for side in Role:
-            self.set(side, False)
+    def resume(self, source: Source) -> None:
+        self.paused.discard(source)
+        self._app.consumer.on_buffer_drop(self._tp(source))
 
-    def _partitions(self, side: Role) -> list[TP]:
-        return [tp for tp in self._app.consumer.assignment() if tp.topic == self.topics[side]]
+    def resume_all(self) -> None:
+        """As partitions are taken away: Faust would keep them as paused, and read them when they are another's."""
+        for source in list(self.paused):
+            self.resume(source)
+
+    def _tp(self, source: Source) -> TP:
+        return TP(self.topics[source[0]], source[1])
 
 
 def check_assignment(topics: dict[Role, str], assigned: set[TP]) -> None:

@@ -14,6 +14,10 @@ ENVELOPE_BYTES = 1024
 """What an envelope that is not acknowledged yet takes in memory without its records (measured: 600 to 900)."""
 
 
+Source = tuple[Role, int]
+"""One partition of the topic of one side: the unit that is read, acknowledged, paused and taken away."""
+
+
 @dataclass(slots=True, eq=False)
 class Envelope:
     """One Kafka message that was read. ``open`` counts its records that are not resolved, and its reader."""
@@ -25,7 +29,7 @@ class Envelope:
     open: int = 1
 
     @property
-    def source(self) -> tuple[Role, int]:
+    def source(self) -> Source:
         return self.side, self.partition
 
 
@@ -33,14 +37,12 @@ class Unacknowledged:
     """The envelopes of every partition that were read and not acknowledged, in the order of their offsets."""
 
     def __init__(self) -> None:
-        self._partitions: dict[tuple[Role, int], deque[Envelope]] = {}
-        self._count = dict.fromkeys(Role, 0)
+        self._partitions: dict[Source, deque[Envelope]] = {}
 
     def add(self, envelope: Envelope) -> None:
         self._partitions.setdefault(envelope.source, deque()).append(envelope)
-        self._count[envelope.side] += 1
 
-    def resolved(self, source: tuple[Role, int]) -> list[Envelope]:
+    def resolved(self, source: Source) -> list[Envelope]:
         """The envelopes at the head of a partition that are resolved; they are no longer here.
 
         An envelope behind one that still waits stays: a committed offset says that everything before it
@@ -50,17 +52,16 @@ class Unacknowledged:
         ready: list[Envelope] = []
         while envelopes and envelopes[0].open == 0:
             ready.append(envelopes.popleft())
-        self._count[source[0]] -= len(ready)
         return ready
 
     def drop(self, partitions: set[int]) -> None:
         """Forgets partitions that were taken away: whoever has them now reads them again."""
         for source in [s for s in self._partitions if s[1] in partitions]:
-            self._count[source[0]] -= len(self._partitions.pop(source))
+            del self._partitions[source]
 
-    def bytes_of(self, side: Role) -> int:
+    def bytes_of(self, source: Source) -> int:
         """An estimate of the memory they take, without their records."""
-        return self._count[side] * ENVELOPE_BYTES
+        return len(self._partitions.get(source, ())) * ENVELOPE_BYTES
 
     def __len__(self) -> int:
-        return sum(self._count.values())
+        return sum(map(len, self._partitions.values()))

@@ -5,12 +5,12 @@ Kafka has acknowledged it, and only then are the envelopes of its halves release
 is attached to the one that waits or is in flight, so that it is never acknowledged before its pair is.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from shadowlane.processors.pairing.envelopes import Envelope
+from shadowlane.processors.pairing.envelopes import Envelope, Source
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Outcome, Response, Role, pair_id
 
@@ -44,6 +44,10 @@ class Half:
     size: int
     deadline: float
     envelopes: list[Envelope]  # its own, and those of its repetitions
+
+    @property
+    def source(self) -> Source:
+        return self.envelopes[0].source
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +89,7 @@ class Join:
         self._waiting: OrderedDict[str, Half] = OrderedDict()
         self._in_flight: dict[str, Match] = {}
         self._resolved: OrderedDict[str, Outcome] = OrderedDict()
-        self._waiting_bytes = dict.fromkeys(Role, 0)
+        self._waiting_bytes: Counter[Source] = Counter()
         self.counts = Counts()
 
     def take(self, envelope: Envelope, response: Response, size: int, now: float) -> Match | None:
@@ -123,7 +127,7 @@ class Join:
             size += HALF_BYTES
             deadline = now + self._wait_s
             self._waiting[key] = Half(side, response, rollout, epoch, size, deadline, [envelope])
-            self._waiting_bytes[side] += size
+            self._waiting_bytes[envelope.source] += size
             return None
         if half.side is side:
             half.envelopes.append(envelope)
@@ -161,13 +165,13 @@ class Join:
         may rely on it.
         """
         for key, half in list(self._waiting.items()):
-            if half.envelopes[0].partition in partitions:
+            if half.source[1] in partitions:
                 del self._waiting[key]
-                self._waiting_bytes[half.side] -= half.size
+                self._waiting_bytes[half.source] -= half.size
 
-    def waiting_bytes(self, side: Role) -> int:
-        """An estimate of the memory that the waiting halves of one side take."""
-        return self._waiting_bytes[side]
+    def waiting_bytes(self, source: Source) -> int:
+        """An estimate of the memory that the waiting halves of one partition of one side take."""
+        return self._waiting_bytes[source]
 
     @property
     def waiting(self) -> int:
@@ -179,7 +183,7 @@ class Join:
 
     def _send(self, key: str, half: Half, other: Response | None) -> Match:
         del self._waiting[key]
-        self._waiting_bytes[half.side] -= half.size
+        self._waiting_bytes[half.source] -= half.size
         served, shadow = (half.response, other) if half.side is Role.SERVED else (other, half.response)
         match = Match(key, half.rollout, half.epoch, served, shadow, half.envelopes)
         self._in_flight[key] = match

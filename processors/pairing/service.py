@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from shadowlane.errors import BrokerError, CodecError
-from shadowlane.processors.pairing.envelopes import Envelope, Unacknowledged
+from shadowlane.processors.pairing.envelopes import Envelope, Source, Unacknowledged
 from shadowlane.processors.pairing.join import Join, Match
 from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read, shortened, to_score
 from shadowlane.processors.produce import Done, RecordTooLargeError
@@ -58,7 +58,7 @@ class Pairing:
     ) -> None:
         self._topics = settings.kafka.topics
         self._inputs = {Role.SERVED: self._topics.served, Role.SHADOW: self._topics.shadow}
-        self._max_bytes = settings.pairing.max_waiting_bytes
+        self._max_bytes = self._share = settings.pairing.max_waiting_bytes
         self._join = Join(settings.rollout_for, settings.pairing.wait_s)
         self._unacknowledged = Unacknowledged()
         self._scorers = scorers
@@ -112,14 +112,19 @@ class Pairing:
         self._join.drop(partitions)
         self._unacknowledged.drop(partitions)
 
-    def full(self, side: Role) -> bool:
-        """Whether a side holds as much as it may: its reading pauses.
+    def assign(self, partitions: set[int]) -> None:
+        """Starts on these partitions. Each has an equal share of the bytes that one side may hold."""
+        self._share = self._max_bytes // max(1, len(partitions))
 
-        Both sides may be full of halves whose partners are still unread behind the other. That ends: what
-        waits expires, which needs no reading, and makes room.
+    def full(self, source: Source) -> bool:
+        """Whether a partition of one side holds as much as it may: its reading pauses.
+
+        The share is by partition because halves meet within one: with one bound for a whole side, served
+        halves of some partitions and shadow halves of others could fill both and wait for each other. Within
+        a partition both sides may still be full, of halves whose partners are further apart than the share.
+        That ends: what waits expires, which needs no reading, and makes room.
         """
-        held = self._join.waiting_bytes(side) + self._unacknowledged.bytes_of(side)
-        return held >= self._max_bytes
+        return self._join.waiting_bytes(source) + self._unacknowledged.bytes_of(source) >= self._share
 
     def progress(self) -> dict[str, int]:
         """Counters since the start, and what is held now."""
@@ -198,7 +203,7 @@ class Pairing:
         partition = partition_of(record.request_id, self._partitions[topic])
         self._producer.send(topic, partition, encode(record), partial(self.done, then))
 
-    def _acknowledge(self, sources: set[tuple[Role, int]]) -> None:
+    def _acknowledge(self, sources: set[Source]) -> None:
         for source in sources:
             for envelope in self._unacknowledged.resolved(source):
                 envelope.acknowledge()
