@@ -1,3 +1,6 @@
+import unicodedata
+from typing import Literal
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -84,8 +87,6 @@ def test_fuzzy_forgives_little_and_minds_the_order() -> None:
 
 
 def test_texts_of_any_size_are_graded() -> None:
-    # 200,000 combining marks take unicodedata half a minute in one piece, and so would the text's whole
-    # matrix: the test's own time limit would tell.
     marks = "\u0301\u0323" * 100_000
     long = "word " * 100_000
     for one, other in [(marks, marks[1:]), (long, long[::-1]), (marks, long)]:
@@ -93,6 +94,31 @@ def test_texts_of_any_size_are_graded() -> None:
             value = scorer(None, answer(one), answer(other))
             assert value is not None
             assert 0 <= value <= 1
+
+
+def test_combining_marks_are_sorted_in_short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 200,000 of them in one piece take unicodedata half a minute.
+    pieces: list[str] = []
+    normalize = unicodedata.normalize
+
+    def spy(form: Literal["NFKC"], text: str) -> str:
+        pieces.append(text)
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", spy)
+    normalise("e" + "\u0301\u0323" * 10_000)
+    assert max(map(len, pieces)) <= 256
+
+
+@given(st.lists(st.sampled_from(["wörter", "und", "ﬁnden", "你好", "x" * 150]), max_size=60))
+def test_pieces_lose_nothing(words: list[str]) -> None:
+    assert normalise(" ".join(words)) == " ".join(normalise(word) for word in words)
+
+
+def test_fuzzy_compares_the_first_8000_characters() -> None:
+    head = "abcde" * 1600
+    assert fuzzy(None, answer(head + "x" * 500), answer(head + "y" * 500)) == 1
+    assert fuzzy(None, answer("x" + head), answer("y" + head)) != 1
 
 
 def test_without_text_tool_calls_decide() -> None:
