@@ -1,0 +1,5 @@
+"""From Kafka into ClickHouse: pairs, ledger cells and dead letters, in large blocks, each row once."""
+
+from shadowlane.processors.sink.service import Progress, Sink, run
+
+__all__ = ["Progress", "Sink", "run"]

@@ -1,0 +1,237 @@
+"""The sink's loop: Kafka's messages into blocks, blocks into ClickHouse, offsets after them.
+
+Delivery is at least once, and a row counts once. A block is inserted under a token made of its topic,
+partition and offsets, and the offsets that it is made of are committed first, as metadata of the old offset:
+after a crash the next owner makes the same block again, and ClickHouse knows its token. Where the broker
+keeps no metadata (the embedded one), or the token is forgotten, a row may be stored twice, and the tables'
+keys and the views still show it once.
+"""
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import KafkaException
+from confluent_kafka.cimpl import Consumer, Message, TopicPartition
+
+from shadowlane.errors import BrokerError, StoreError
+from shadowlane.processors.kafka import consumer_options, ensure_topics
+from shadowlane.processors.produce import EnvelopeProducer
+from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
+from shadowlane.processors.sink.writer import Writer
+from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.schemas.codec import encode
+from shadowlane.schemas.config import ClickHouse, Settings
+from shadowlane.schemas.events import DeadLetter
+from shadowlane.schemas.topics import partition_of
+
+log = logging.getLogger("shadowlane.sink")
+
+START_S = 30.0  # how long a start waits for ClickHouse
+INSERT_S = 60  # how long one insert may take; then it is sent again under the same token
+READ_S = 0.1  # the longest wait for messages
+RETRY_MIN_S, RETRY_MAX_S = 0.5, 30.0
+BURY_S = 30.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this sink did since it started. ``rows`` are lines of envelopes, dead letters included."""
+
+    rows: int = 0
+    blocks: int = 0
+    dead_letters: int = 0
+    retries: int = 0
+
+
+def run(settings: Settings) -> None:
+    """Runs a sink until SIGTERM or SIGINT. Blocks.
+
+    It brings the store's schema up to date first. While ClickHouse is away it tries again, reads no more,
+    and keeps its place in the consumer group. A stop inserts what was read. Any number may run: they share
+    the partitions.
+
+    Raises:
+        BrokerError: Kafka can't be reached at the start.
+        StoreError: ClickHouse can't be reached at the start (within 30 s), or its schema is not this
+            version's.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    partitions = ensure_topics(settings.kafka)
+    client = _connected(settings.clickhouse, stop)
+    if client is None:
+        return
+    for name in migrate(client, settings.clickhouse.database):
+        log.info("migrated the store: %s", name)
+    Sink(settings, client, partitions, stop).run()
+
+
+class Sink:
+    """One sink. ``partitions`` is each topic's number of them; setting ``stop`` ends it."""
+
+    def __init__(
+        self, settings: Settings, client: Client, partitions: dict[str, int], stop: threading.Event
+    ) -> None:
+        self.progress = Progress()
+        self._settings = settings
+        self._client = client
+        self._partitions = partitions
+        self._stop = stop
+        self._topics = settings.kafka.topics
+        self._blocks = Blocks(settings.sink)
+        self._given_up: set[Partition] = set()  # taken away, or not written at a stop
+        self._paused = False
+        self._writer = Writer(self._topics, self._insert, self._bury)
+
+    def run(self) -> None:
+        """Until it is stopped."""
+        kafka = self._settings.kafka
+        group = f"{kafka.topic_prefix}-sink"
+        self._producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-sink")
+        self._consumer = Consumer(consumer_options(kafka, "shadowlane-sink", group))
+        self._consumer.subscribe(
+            [self._topics.pairs, self._topics.ledger, self._topics.dead_letters],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        log.info("sink started: group %s, database %s", group, self._settings.clickhouse.database)
+        try:
+            while not self._stop.is_set():
+                self._read()
+                self._write_due()
+            self._write_due(everything=True)
+        finally:
+            self._consumer.close()
+            self._producer.close(BURY_S)
+            log.info("sink stopped: %s", self.progress)
+
+    def _read(self) -> None:
+        wait = self._blocks.wait(time.monotonic())
+        for message in self._consumer.consume(500, READ_S if wait is None else min(READ_S, wait)):
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        if error := message.error():
+            log.warning("reading %s: %s", message.topic(), error.str())
+            return
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        self._blocks.add((topic, partition), offset, message.value(), time.monotonic())
+
+    def _write_due(self, *, everything: bool = False) -> None:
+        self._given_up.clear()
+        for block in self._blocks.due(time.monotonic(), everything=everything):
+            if block.partition in self._given_up:
+                continue
+            self._commit(block, block.first, block.promise)
+            if not self._written(block):
+                # What follows a block that was not written must not be committed either.
+                self._given_up.add(block.partition)
+                continue
+            self._commit(block, block.last + 1)
+            self.progress.rows += block.rows
+            self.progress.blocks += 1
+
+    def _written(self, block: Block) -> bool:
+        """Writes the block, however long it takes; False where it is not ours any more, or at a stop."""
+        wait = RETRY_MIN_S
+        while True:
+            try:
+                self.progress.dead_letters += self._writer.write(block)
+            except (StoreError, BrokerError) as exc:
+                if self._stop.is_set():
+                    log.warning("the block %s is left to the next start: %s", block.token, exc)
+                    return False
+                self.progress.retries += 1
+                log.warning("the block %s is not written, again in %g s: %s", block.token, wait, exc)
+                self._pause(True)
+                if not self._idle(wait, block):
+                    return False
+                wait = min(2 * wait, RETRY_MAX_S)
+            else:
+                self._pause(False)
+                return True
+
+    def _idle(self, seconds: float, block: Block) -> bool:
+        """Waits, and stays in the group; False where the block's partition was taken away meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            message = self._consumer.poll(min(left, READ_S))
+            if message is not None:  # it was under way already
+                self._take(message)
+            if block.partition in self._given_up:
+                log.warning("the block %s is left to the partition's new owner", block.token)
+                self._pause(False)
+                return False
+        return True
+
+    def _pause(self, on: bool) -> None:
+        if on == self._paused:
+            return
+        self._paused = on
+        change = self._consumer.pause if on else self._consumer.resume
+        change(self._consumer.assignment())
+
+    def _commit(self, block: Block, offset: int, metadata: str = "") -> None:
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(*block.partition, offset, metadata)], asynchronous=False
+            )
+        except KafkaException as exc:
+            # Nothing is lost: at worst the block is read again, and its rows are known by their ids.
+            log.warning("offset %d of %s is not committed: %s", offset, block.partition, exc.args[0].str())
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            for tp in consumer.committed(partitions, timeout=10.0):
+                last = promised_last(tp.metadata, tp.offset)
+                if last is not None:
+                    self._blocks.promise((tp.topic, tp.partition), last)
+        except KafkaException as exc:
+            log.warning("what was promised before is not known: %s", exc.args[0].str())
+        log.info("reads %d partitions", len(partitions))
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {(tp.topic, tp.partition) for tp in partitions}
+        self._blocks.drop(gone)
+        self._given_up |= gone
+
+    def _insert(self, table: str, lines: bytes, token: str) -> None:
+        insert_lines(self._client, self._settings.clickhouse, table, lines, token)
+
+    def _bury(self, letters: list[DeadLetter]) -> None:
+        errors: list[Exception] = []
+        topic = self._topics.dead_letters
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                errors.append(error)
+
+        for letter in letters:
+            key = letter.request_id or letter.dead_letter_id
+            self._producer.send(topic, partition_of(key, self._partitions[topic]), encode(letter), done)
+        remaining = self._producer.flush(BURY_S)
+        if errors or remaining:
+            raise BrokerError(f"{len(errors) + remaining} dead letters are not written: {errors[:1]}")
+
+
+def _connected(clickhouse: ClickHouse, stop: threading.Event) -> Client | None:
+    """A connection, once there is one; None at a stop. Raises StoreError after 30 seconds without."""
+    deadline = time.monotonic() + START_S
+    while not stop.is_set():
+        try:
+            return connect(clickhouse, timeout_s=INSERT_S)
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            stop.wait(0.5)
+    return None
