@@ -47,7 +47,7 @@ class Scene:
         self.config = {
             "kafka": kafka,
             "worker": {"timeout_s": 60, "concurrency": 8, "retry_base_s": 0.01} | sections.pop("worker", {}),
-            "envelope": {"linger_ms": 5},
+            "envelope": sections.pop("envelope", {"linger_ms": 5}),
             "rollouts": [
                 {
                     "name": "r",

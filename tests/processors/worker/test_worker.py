@@ -129,6 +129,18 @@ def test_offsets_stay_below_what_is_not_finished(stage: Stage, candidate: FakeCa
     assert candidate.calls["held"] == 2
 
 
+def test_what_kafka_has_not_acknowledged_is_not_finished(stage: Stage, candidate: FakeCandidate) -> None:
+    scene = stage(envelope={"linger_ms": 600_000})  # answers stay in the worker
+    scene.write(request(ids_of_partition(0, 1)[0]))
+    scene.write(request(ids_of_partition(1, 1)[0], service="another"))
+    worker = scene.start()
+    candidate.wait_for_calls(1)
+    scene.read_until(lambda: scene.committed()[1] == 1)  # so commits are under way
+    assert scene.committed()[0] == -1001
+    assert scene.terminate(worker) == 0  # a clean stop flushes
+    assert scene.committed()[0] == 1
+
+
 def test_workers_share_the_partitions_and_lose_nothing(stage: Stage) -> None:
     scene = stage()
     wanted = 60
