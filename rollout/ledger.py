@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 # How long after its time a half may still be on its way to the store, beyond pairing.wait_s.
 SLACK = timedelta(minutes=2)
-RESOLVED = ("sampled_out", "dropped", "unpaired", "dead_lettered", "abstained", "scored")
+RESOLVED = ("sampled_out", "dropped", "unpaired", "dead_lettered", "abstained", "other_epoch", "scored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Requests by row. ``eligible`` = the six rows below it + ``in_flight`` + ``missing`` − ``excess``.
+    """Requests by row. ``eligible`` = the seven rows below it + ``in_flight`` + ``missing`` − ``excess``.
 
-    ``in_flight`` requests are young enough to be still on their way, ``missing`` ones are not: each is a
-    request of which the system has lost sight. ``excess``: more answers than requests in some minute, for
-    instance since a mirror was killed before it could say what it had seen.
-    ``reasons``: row -> reason -> requests. ``unreadable``: dead letters that name no request, and so stand
-    beside the ledger.
+    ``other_epoch`` requests were resolved while the rollout's configuration was another one. ``in_flight``
+    requests are young enough to be still on their way, ``missing`` ones are not: each is a request of which
+    the system has lost sight. ``excess``: more answers than requests in some minute, for instance since a
+    mirror was killed before it could say what it had seen. ``reasons``: row -> reason -> requests.
+    ``unreadable``: dead letters that name no request, and so stand beside the ledger.
     """
 
     eligible: int = 0
@@ -41,6 +41,7 @@ class Ledger:
     unpaired: int = 0
     dead_lettered: int = 0
     abstained: int = 0
+    other_epoch: int = 0
     scored: int = 0
     in_flight: int = 0
     missing: int = 0

@@ -20,7 +20,7 @@ from shadowlane.evaluators.gates.query import bucket_query, buckets_of_rows
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.gates.verdict import Estimate, MetricReport, Verdict, decide
 from shadowlane.evaluators.scorers import units
-from shadowlane.rollout.ledger import Entry, Ledger, add_up
+from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
 from shadowlane.schemas.config import Rollout, Settings
 
 Rows = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
@@ -111,19 +111,20 @@ def read_verdict(rows: Rows, rollout: Rollout, rules: Rules, now: datetime) -> V
 
 LEDGER = """
 WITH
-    (SELECT min(ts) FROM pair_log WHERE rollout = {rollout:String}) AS first_pair,
-    toStartOfMinute(first_pair) AS first_minute,
+    (SELECT toStartOfMinute(min(ts_time)) FROM pair_log WHERE rollout = {rollout:String}) AS first_minute,
     (
-        SELECT count() FROM ledger
-        WHERE row = 'eligible' AND minute < first_minute
-            AND ({service:String} = '' OR service = {service:String})
-            AND ({route:String} = '' OR route = {route:String})
+        SELECT count() FROM ledger_log
+        WHERE row = 'eligible' AND minute_time < first_minute
+            AND {service:String} IN ('', service) AND {route:String} IN ('', route)
     ) > 0 AS had_begun
-SELECT minute, row, reason, sum(requests) AS requests
-FROM ledger
-WHERE (rollout = {rollout:String} OR rollout = '')
-    AND ({service:String} = '' OR service = {service:String} OR service = '')
-    AND ({route:String} = '' OR route = {route:String} OR route = '')
+SELECT
+    minute,
+    -- Of a dead letter that nothing else is known of, only a single rollout can be the owner.
+    if(row = 'dead_lettered' AND service = '' AND NOT {alone:Bool}, 'unreadable', row) AS row,
+    reason,
+    sum(requests) AS requests
+FROM ledger_of(rollout = {rollout:String}, epoch = {epoch:String})
+WHERE (service = '' OR ({service:String} IN ('', service) AND {route:String} IN ('', route)))
     AND minute >= first_minute + toIntervalMinute(had_begun)
 GROUP BY minute, row, reason
 ORDER BY minute, row, reason
@@ -131,15 +132,17 @@ ORDER BY minute, row, reason
 
 
 def read_ledger(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Ledger:
-    """The ledger of a rollout, over all of its epochs.
+    """The ledger of a rollout, in its present epoch; what older epochs have alone is ``other_epoch``.
 
     It begins with the minute of the rollout's first pair; with the one after it where the service had been
     mirrored before, since that minute's earlier requests were nobody's.
     """
     parameters = {
         "rollout": rollout.name,
+        "epoch": rollout.epoch,
         "service": rollout.match.service or "",
         "route": rollout.match.route or "",
+        "alone": len(settings.rollouts) == 1,
     }
     entries = [
         Entry(_utc(row["minute"]), str(row["row"]), str(row["reason"]), int(row["requests"]))
@@ -284,9 +287,8 @@ def _failures(rows: Rows, rollout: Rollout) -> dict[str, int]:
 
 
 def _ledger_document(ledger: Ledger) -> dict[str, Any]:
-    names = ("eligible", "sampled_out", "dropped", "unpaired", "dead_lettered", "abstained", "scored")
+    names = ("eligible", *RESOLVED, "in_flight", "missing", "excess", "unreadable")
     document: dict[str, Any] = {name: getattr(ledger, name) for name in names}
-    document |= {name: getattr(ledger, name) for name in ("in_flight", "missing", "excess", "unreadable")}
     return document | {"adds_up": ledger.adds_up, "reasons": ledger.reasons}
 
 

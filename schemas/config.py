@@ -191,6 +191,7 @@ class Rollout(Section):
 DEFAULT_SCORERS: list[dict[str, Any]] = [
     {"name": "answered", "quality_weight": 1.0},
     {"name": "fuzzy", "quality_weight": 1.0},
+    {"name": "tool_calls", "quality_weight": 1.0},  # abstains where no tool is called
     {"name": "exact"},
     {"name": "normalised"},
     {"name": "json_valid"},

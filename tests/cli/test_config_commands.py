@@ -82,7 +82,6 @@ def test_every_key_is_in_the_documentation() -> None:
 
 def test_an_address_where_nothing_answers_is_one_sentence_and_a_code(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
-    path.write_text(GOOD + "\nworker: {}\n", encoding="utf-8")
     path.write_text(GOOD.replace("host: 127.0.0.1", "host: 127.0.0.1\n  port: 9"), encoding="utf-8")
     done = shadowlane("report", "--config", str(path))
     assert done.returncode == 4

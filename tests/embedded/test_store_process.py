@@ -89,6 +89,20 @@ def test_a_stop_does_not_wait_for_idle_connections(tmp_path: Path) -> None:
         idle.close()
 
 
+def test_a_stop_ends_a_query_that_would_go_on(tmp_path: Path) -> None:
+    with store(tmp_path) as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("POST", "/", b"SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")
+        with connect(port) as client:
+            # This question names the function too.
+            while client.query("FROM system.processes WHERE query LIKE '%cityHash%'").row_count < 2:
+                pass
+        process.terminate()
+        assert b"QUERY_WAS_CANCELLED" in connection.getresponse().read()
+        connection.close()
+        assert process.wait(timeout=60) == 0
+
+
 def test_every_acknowledged_block_outlives_kill_9_and_counts_once(tmp_path: Path) -> None:
     """Blocks are inserted until the store is killed; after a restart all that may be lost come again."""
     with store(tmp_path) as (process, port):

@@ -114,7 +114,7 @@ def test_the_books_add_up_at_every_moment(actions: list[tuple[str, int]], heals:
         elif action == "reachable":
             bench.link.reachable = bool(value)
         elif action == "fate":
-            bench.link.fate = FATES[str(value)]  # type: ignore[assignment]  # str | None by name
+            bench.link.fate = FATES[str(value)]
         else:
             bench.link.topics[TOPICS.requests] = bench.link.topics[TOPICS.served] = value
         bench.check()

@@ -24,6 +24,7 @@ ROWS = {
     "dead_lettered": "a record could not be read",
     "dropped": "the mirror let it go",
     "sampled_out": "not in the sample",
+    "other_epoch": "resolved under another configuration",
     "in_flight": "still on its way",
     "missing": "lost from sight",
     "excess": "more answers than requests",
@@ -32,7 +33,8 @@ ROWS = {
 
 def run_report(settings: Settings, name: str | None, *, as_json: bool, exit_code: bool) -> None:
     """Prints the report; with ``exit_code``, ends with the code of the verdict."""
-    report = build(reader(settings), settings, settings.rollout(name), datetime.now(UTC))
+    rollout = settings.rollout(name)
+    report = build(reader(settings), settings, rollout, datetime.now(UTC))
     if as_json:
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
     else:

@@ -52,7 +52,9 @@ def buckets_to_roll_back(good_buckets: int, bad: Traffic, runs: int = 400, at_mo
     return float(np.median(delay[~early]))
 
 
-@pytest.mark.parametrize("bad", [FIVE_POINTS, TEN_POINTS, FAILING], ids=["-5 points", "-10 points", "errors 5%"])
+@pytest.mark.parametrize(
+    "bad", [FIVE_POINTS, TEN_POINTS, FAILING], ids=["-5 points", "-10 points", "errors 5%"]
+)
 def test_a_late_change_takes_at_most_twice_as_long_as_an_immediate_one(bad: Traffic) -> None:
     immediate, late = buckets_to_roll_back(0, bad), buckets_to_roll_back(1_500, bad)
     assert immediate < late <= 2 * immediate
@@ -72,7 +74,8 @@ def test_a_total_outage_takes_three_pairs_where_nothing_else_was_seen() -> None:
     needed = next(
         n
         for n in range(1, 20)
-        if decide(RULES, buckets(RULES, [[FAILED] * n]), started=START, now=START).verdict is Decision.ROLL_BACK
+        if decide(RULES, buckets(RULES, [[FAILED] * n]), started=START, now=START).verdict
+        is Decision.ROLL_BACK
     )
     assert needed == 3
 

@@ -28,7 +28,9 @@ def test_the_bounds_would_see_a_kernel_that_breaks_its_goal() -> None:
     assert at_most(MOST_PROMOTED, RUNS, 0.05) > 0.99
 
 
-def boundary(failing: float, stable_failing: float, quality: float, worse_by: float, *, rare: float) -> Traffic:
+def boundary(
+    failing: float, stable_failing: float, quality: float, worse_by: float, *, rare: float
+) -> Traffic:
     """Traffic with exactly these means: the candidate's error rate, the stable one's, quality, difference.
 
     A candidate that failed has quality 0, and ``rare`` of all pairs are answers that are worthless (quality 0)

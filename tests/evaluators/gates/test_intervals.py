@@ -30,7 +30,9 @@ def test_a_rate_is_within_at_every_look(rate: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worst", "chance", "lo", "guess"), [(0.0, 0.05, 0.0, 1.0), (-1.0, 0.01, -1.0, 0.0)], ids=["quality", "difference"]
+    ("worst", "chance", "lo", "guess"),
+    [(0.0, 0.05, 0.0, 1.0), (-1.0, 0.01, -1.0, 0.0)],
+    ids=["quality", "difference"],
 )
 def test_a_mean_with_rare_catastrophes_is_within_at_every_look(
     worst: float, chance: float, lo: float, guess: float

@@ -1,6 +1,7 @@
 """The kernel beside a plain numpy version of its formulas, and what must hold of it whatever the data."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,7 +38,13 @@ def plain_e(stream: list[list[float]], schedule: Schedule) -> float:
     put_in = 0.0
     for b, values in enumerate(stream):
         factor = np.prod(1 + bets * (np.array(values).reshape(-1, 1) + 0.02), axis=0)
-        share = schedule.first if b == 0 else (1 - schedule.first) / schedule.horizon if b <= schedule.horizon else 0
+        share = (
+            schedule.first
+            if b == 0
+            else (1 - schedule.first) / schedule.horizon
+            if b <= schedule.horizon
+            else 0
+        )
         wealth = factor * (wealth + share / len(bets))
         put_in += share
     return float(wealth.sum() + 1 - put_in)
@@ -49,7 +56,9 @@ def test_it_is_the_formula(stream: list[list[float]], schedule: Schedule) -> Non
 
 
 @given(STREAMS, SCHEDULES, st.randoms(use_true_random=False))
-def test_order_within_a_bucket_is_nothing(stream: list[list[float]], schedule: Schedule, random: object) -> None:
+def test_order_within_a_bucket_is_nothing(
+    stream: list[list[float]], schedule: Schedule, random: object
+) -> None:
     shuffled = [sorted(values, reverse=i % 2 == 0) for i, values in enumerate(stream)]
     assert folded(shuffled, schedule).log_e == pytest.approx(folded(stream, schedule).log_e, abs=1e-9)
 
@@ -76,7 +85,12 @@ def test_counts_suffice_for_zeros_and_ones(zeros: int, ones: int) -> None:
 
 
 @given(
-    st.floats(0.001, 0.999), st.booleans(), st.floats(0.01, 1), st.floats(-3, 3), st.floats(0.1, 4), st.floats(0, 1)
+    st.floats(0.001, 0.999),
+    st.booleans(),
+    st.floats(0.01, 1),
+    st.floats(-3, 3),
+    st.floats(0.1, 4),
+    st.floats(0, 1),
 )
 def test_no_value_in_range_ruins_a_bet(
     inside: float, upward: bool, least: float, lo: float, width: float, at: float
@@ -84,7 +98,7 @@ def test_no_value_in_range_ruins_a_bet(
     null_mean, hi = lo + inside * width, lo + width
     bets = bet_grid(null_mean, lo, hi, upward=upward, least=least)
     assert all(1 + bet * (lo + at * width - null_mean) > 0.04 for bet in bets)
-    assert all(abs(a) == 2 * abs(b) for a, b in zip(bets, bets[1:], strict=False))
+    assert all(abs(a) == 2 * abs(b) for a, b in pairwise(bets))
     assert all((bet > 0) == upward for bet in bets)
     assert abs(bets[-1]) <= least
     assert len(bets) == 1 or abs(bets[-2]) > least
