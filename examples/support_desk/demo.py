@@ -38,7 +38,7 @@ DESKS = {"desk-2": "support-desk-eu", "desk-2-mini": "support-desk-us"}  # rollo
 WANTED = {"desk-2": "promote", "desk-2-mini": "roll_back"}
 SETTLE_SECONDS = 60.0
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoError(Exception):
@@ -278,7 +278,7 @@ Which customers desk-2-mini fails, from ClickHouse itself:
   models    http://127.0.0.1:{models}/v1
 {chr(10).join(f"  {name:<9} {url}/triage, {url}/health" for name, url in desks.items())}
   logs      {WORK}
-""", soft_wrap=True)  # fmt: skip
+""")  # fmt: skip
     while True:
         processes.check()
         time.sleep(1.0)
@@ -290,7 +290,7 @@ def print_logs() -> None:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         if lines:
             console.print(f"\n[bold]{log.relative_to(ROOT)}[/]")
-            console.print("\n".join(lines), markup=False, soft_wrap=True)
+            console.print("\n".join(line[:300] for line in lines), markup=False)
 
 
 def take_work_folder() -> TextIO:
@@ -313,7 +313,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Two candidates for the support desk's model, two verdicts.")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, until Ctrl-C")
     keep = parser.parse_args().keep
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop everything, then go
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     processes = Processes()
     came_out = False
     try:
