@@ -159,10 +159,3 @@ class Exchange:
     def _release(self, size: int) -> None:
         self.cost -= size
         self._pipeline.buffer.release(size)
-
-    def __del__(self) -> None:
-        # Dropped by a service that neither read nor closed the stream.
-        if not self.finished and not self._pipeline.forked:
-            self.finished = True
-            self._pipeline.refuse(self.ts, self.service, self.route, Drop.NEVER_FINISHED)
-            self._pipeline.buffer.release(self.cost)

@@ -32,7 +32,6 @@ class Drop(StrEnum):
     UNREACHABLE = "unreachable"  # Kafka, or the topics, could not be reached for as long as that
     NO_KAFKA = "no_kafka"  # no address was given
     MISCONFIGURED = "misconfigured"  # the configuration is wrong: the log says what
-    NEVER_FINISHED = "never_finished"  # the service neither read the answer nor closed it
     SHUTDOWN = "shutdown"  # the process ended before Kafka acknowledged it
 
 

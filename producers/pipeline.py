@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from shadowlane.errors import ConfigError
@@ -53,7 +54,7 @@ class Pipeline(Generic[T]):
         self._hold_s = hold_s
         self._worker: Worker[T] | None = None
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._wake = _Wake()
         self._idle = True
         self._flushing = 0
         self._stop_by: float | None = None
@@ -174,7 +175,6 @@ class Pipeline(Generic[T]):
             self._idle = False
         else:
             self._wake.wait(ROUND_S)
-        self._wake.clear()
 
     def _shut(self, reason: str) -> None:
         """Drop everything, now and from now on."""
@@ -184,6 +184,23 @@ class Pipeline(Generic[T]):
         with self.buffer.changed:
             self._thread = None
             self.buffer.changed.notify_all()
+
+
+class _Wake:
+    """Like an Event that a wait clears. Setting it is one call into C: an Event holds a lock of its own while
+    it is set, and a garbage collection in that moment, which may end an abandoned stream and so come here
+    again, would wait for itself for ever."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # set already
+            self._lock.release()
+
+    def wait(self, timeout: float) -> None:
+        self._lock.acquire(timeout=timeout)
 
 
 def _let_others_run() -> None:

@@ -144,6 +144,9 @@ def stream_classes(library: str) -> tuple[type, type]:
             finally:
                 self._attempt.end(early=True)
 
+        def __del__(self) -> None:
+            self._attempt.end(early=True)  # neither read to its end nor closed
+
     class AsyncTeeStream(module.AsyncByteStream):  # type: ignore[misc]  # a class known at run time only
         def __init__(self, inner: Any, attempt: Attempt) -> None:
             self._inner = inner
@@ -164,6 +167,9 @@ def stream_classes(library: str) -> tuple[type, type]:
                 await self._inner.aclose()
             finally:
                 self._attempt.end(early=True)
+
+        def __del__(self) -> None:
+            self._attempt.end(early=True)  # neither read to its end nor closed
 
     return TeeStream, AsyncTeeStream
 

@@ -1,5 +1,6 @@
 """Reading chat completions: whatever the pieces, the providers' variants, and what breaks off."""
 
+import itertools
 import json
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.producers.model_server import CALLS, DONE, STREAM, STREAMED_CALLS, TE
 
 def cut(body: bytes, places: list[int]) -> list[bytes]:
     at = [0, *sorted(p % (len(body) + 1) for p in places), len(body)]
-    return [body[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [body[a:b] for a, b in itertools.pairwise(at)]
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=30), st.sampled_from([b"\n", b"\r\n", b"\r"]))
