@@ -13,7 +13,7 @@ from shadowlane.embedded.store.problem import refused
 
 def _undo_lz4(data: bytes) -> bytes:
     # clickhouse-connect sends a frame for each block; decompress() would stop after the first.
-    with lz4.frame.open(io.BytesIO(data)) as frames:
+    with lz4.frame.LZ4FrameFile(io.BytesIO(data)) as frames:
         return bytes(frames.read())
 
 

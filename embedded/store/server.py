@@ -28,7 +28,7 @@ _LARGEST_HEAD = 1 << 20
 _WORKERS = 32
 _SLICE = 1 << 20
 # How long a stop waits for the queries that run, in seconds, before it kills them.
-_GRACE = 10.0
+_GRACE = 5.0
 _SERVICE: web.AppKey["_Service"] = web.AppKey("service")
 
 _CONTENT_TYPES = {
@@ -58,9 +58,15 @@ class _Service:
         self.engine = engine
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="store")
         self._ending: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def run(self, running: Running, work: Callable[[], Any]) -> Any:
-        """Do ``work`` on a thread. If the caller is cancelled, the query it runs is told to stop."""
+        """Do ``work`` on a thread. If the caller is cancelled, the query it runs is told to stop.
+
+        Raises Problem once the store is stopping.
+        """
+        if self._stopping:
+            raise refused(236, "ABORTED", "the store is stopping", 503)
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
             return await asyncio.shield(future)
@@ -80,11 +86,12 @@ class _Service:
         future.exception()  # looked at, so that asyncio does not complain about it
 
     async def stop(self) -> None:
+        """Wait for the queries that run; kill those that take too long."""
+        self._stopping = True
         idle = asyncio.create_task(asyncio.to_thread(self._threads.shutdown))
         while not (await asyncio.wait({idle}, timeout=_GRACE))[0]:
             await asyncio.to_thread(self.engine.kill)
         await asyncio.gather(*self._ending)
-        await asyncio.to_thread(self.engine.close)
 
 
 async def _ping(request: web.Request) -> web.Response:
@@ -205,7 +212,8 @@ async def _serve(engine: Engine, data: Path, port: int) -> None:
         # A handler is cancelled when its client goes away, and with it the query.
         handler_cancellation=True,
         auto_decompress=False,
-        shutdown_timeout=_GRACE,
+        # For answers that are being sent; the queries are over by then.
+        shutdown_timeout=1.0,
         max_line_size=_LARGEST_HEAD,
         max_field_size=_LARGEST_HEAD,
     )
@@ -221,9 +229,11 @@ async def _serve(engine: Engine, data: Path, port: int) -> None:
             ) from exc
         print(f"store: ready at http://{HOST}:{port}, data in {data}", flush=True)
         await stop.wait()
+        await site.stop()
     finally:
-        await runner.cleanup()
         await service.stop()
+        await runner.cleanup()
+        await asyncio.to_thread(engine.close)
 
 
 def serve(data: Path, port: int) -> None:
