@@ -1,5 +1,6 @@
 """ClickHouse at the edge: connections, its errors as ours, migrations, and inserts of ready-made lines."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from shadowlane.schemas import migrations
 from shadowlane.schemas.config import ClickHouse
 
 CONNECT_TIMEOUT_S = 5
+
+# It logs what it raises, and what it raises goes on from here as a StoreError.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 # ClickHouse's codes for what is wrong with the rows themselves. Everything else (no memory, too many parts,
 # read only, no such table, no such user, …) can pass, or be put right, without the rows being changed.

@@ -154,22 +154,22 @@ def read_ledger(rows: Rows, settings: Settings, rollout: Rollout, now: datetime)
 SCORES = """
 SELECT
     name,
-    countIf(isNotNull(candidate) OR isNotNull(stable)) AS pairs,
-    avgOrNull(stable) AS stable,
-    avgOrNull(candidate) AS candidate,
-    count(candidate - stable) AS n,
-    sum(candidate - stable) AS total,
-    sum((candidate - stable) * (candidate - stable)) AS squares,
-    count(candidate) AS candidate_n,
-    sum(candidate) AS candidate_total,
-    sum(candidate * candidate) AS candidate_squares,
-    quantilesTDigestIf(0.5, 0.95, 0.99)(assumeNotNull(stable), isNotNull(stable)) AS stable_percentiles,
-    quantilesTDigestIf(0.5, 0.95, 0.99)(assumeNotNull(candidate), isNotNull(candidate)) AS candidate_percentiles
+    countIf(isNotNull(c) OR isNotNull(s)) AS pairs,
+    avgOrNull(s) AS stable,
+    avgOrNull(c) AS candidate,
+    count(c - s) AS n,
+    sum(c - s) AS total,
+    sum((c - s) * (c - s)) AS squares,
+    count(c) AS candidate_n,
+    sum(c) AS candidate_total,
+    sum(c * c) AS candidate_squares,
+    quantilesTDigestIf(0.5, 0.95, 0.99)(assumeNotNull(s), isNotNull(s)) AS stable_percentiles,
+    quantilesTDigestIf(0.5, 0.95, 0.99)(assumeNotNull(c), isNotNull(c)) AS candidate_percentiles
 FROM (
     SELECT
         arrayJoin(arrayDistinct(arrayConcat(mapKeys(stable_scores), mapKeys(candidate_scores)))) AS name,
-        if(mapContains(stable_scores, name), stable_scores[name], NULL) AS stable,
-        if(mapContains(candidate_scores, name), candidate_scores[name], NULL) AS candidate
+        if(mapContains(stable_scores, name), stable_scores[name], NULL) AS s,
+        if(mapContains(candidate_scores, name), candidate_scores[name], NULL) AS c
     FROM pairs
     WHERE rollout = {rollout:String} AND epoch = {epoch:String}
 )

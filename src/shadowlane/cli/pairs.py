@@ -1,5 +1,6 @@
 """`shadowlane pairs`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from shadowlane.cli.render import printable, shortened, signed
 from shadowlane.cli.store import reader
+from shadowlane.evaluators.scorers import units
 from shadowlane.schemas.config import Settings
 
 # The same prompt with the same two answers is shown once, however often it was asked.
@@ -45,10 +47,10 @@ def run_pairs(settings: Settings, name: str | None, *, worst: int, as_json: bool
     if not found:
         console.print(f"no scored pair in {rollout.name} yet")
     for rank, pair in enumerate(found, start=1):
-        console.print(_render(rank, pair, console.width))
+        console.print(_render(rank, pair, units(rollout), console.width))
 
 
-def _render(rank: int, pair: dict[str, Any], width: int) -> RenderableType:
+def _render(rank: int, pair: dict[str, Any], unit_of: Mapping[str, str], width: int) -> RenderableType:
     head = Text.assemble(
         (f"{rank}. ", "bold"),
         (shortened(prompt_of(pair["request"]), max(40, width - 6)), "bold"),
@@ -56,11 +58,11 @@ def _render(rank: int, pair: dict[str, Any], width: int) -> RenderableType:
     facts = [f"{pair['ts']:%Y-%m-%d %H:%M:%S}", pair["service"], pair["route"], pair["pair_id"]]
     facts += [f"{key}={value}" for key, value in pair["attributes"].items()]
     half = max(30, width // 2 - 2)
-    sides = Columns([_side(pair, arm, half) for arm in ("stable", "candidate")], padding=(0, 1))
+    sides = Columns([_side(pair, arm, unit_of, half) for arm in ("stable", "candidate")], padding=(0, 1))
     return Padding(Group(head, Text(shortened("  ".join(facts), width), "dim"), sides), (0, 0, 1, 0))
 
 
-def _side(pair: dict[str, Any], arm: str, width: int) -> Panel:
+def _side(pair: dict[str, Any], arm: str, unit_of: Mapping[str, str], width: int) -> Panel:
     error = pair[f"{arm}_error"]
     output = printable(pair[f"{arm}_output"])
     if len(output) > OUTPUT_CHARACTERS:
