@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil, exp, log
+from math import ceil, exp, log, log1p
 
 from shadowlane.evaluators.gates.buckets import NO_MOMENTS, Bucket, Moments
 from shadowlane.evaluators.gates.hypotheses import Hypothesis
@@ -11,6 +11,7 @@ from shadowlane.evaluators.gates.kernel import AT_ONCE, SPREAD, Wealth, log_sum_
 from shadowlane.evaluators.gates.rules import AllOf, Cause, Rules, Test
 
 _LARGEST_LOG = 690.0  # e^690 is about 1e299: past it, E is shown as that, so that it stays a number in JSON
+_HALVINGS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +82,37 @@ def total_moments(buckets: Sequence[Bucket], observable: str) -> Moments:
     return sum((bucket.moments[observable] for bucket in buckets), NO_MOMENTS)
 
 
-def pairs_to_go(hypothesis: Hypothesis, moments: Moments, log_missing: float) -> float | None:
-    """About how many more of the pairs that have the metric, until log E has grown by ``log_missing``.
+def pairs_to_go(
+    hypothesis: Hypothesis, wealth: Wealth, moments: Moments, log_threshold: float
+) -> float | None:
+    """About how many more of the pairs that have the metric, until log E reaches ``log_threshold``.
 
-    log_missing / g, where g is what a pair adds at the mean and variance seen so far, with the best bet: the
-    KL divergence for rates, else max over λ of λδ − λ²(σ² + δ²)/2, δ being the distance beyond the null mean.
-    None where the effect points the other way, or nothing was seen.
+    Each bet's log wealth goes on growing by what a pair is expected to add at the mean and variance seen so
+    far: exactly for rates, else λδ − λ²(σ² + δ²)/2, δ being the distance beyond the null mean. The best bet
+    alone would give log(1/α)/g; that the wealth starts out divided among all bets costs up to half as much
+    again, so their sum is followed. None where every bet loses, or nothing was seen.
     """
     if moments.mean is None:
         return None
-    beyond = (moments.mean - hypothesis.null_mean) * (1 if hypothesis.upward else -1)
-    if beyond <= 0:
+    growth = [_growth(hypothesis, bet, moments.mean, moments.variance) for bet in hypothesis.bets]
+    alone = [(log_threshold - w) / g for w, g in zip(wealth.log_wealth, growth, strict=True) if g > 0]
+    if not alone:
         return None
+    low, high = 0.0, max(min(alone), 0.0)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        after = [w + middle * g for w, g in zip(wealth.log_wealth, growth, strict=True)]
+        low, high = (low, middle) if log_sum_exp(after) >= log_threshold else (middle, high)
+    return high
+
+
+def _growth(hypothesis: Hypothesis, bet: float, mean: float, variance: float) -> float:
+    """What one more pair is expected to add to the log wealth of ``bet``."""
     if hypothesis.observable.binary:
-        growth = _divergence(moments.mean, hypothesis.null_mean)
-    else:
-        power = moments.variance + beyond * beyond
-        bet = min(beyond / power, abs(hypothesis.bets[0]))
-        growth = bet * beyond - bet * bet * power / 2
-    return log_missing / growth if growth > 0 else None
-
-
-def _divergence(p: float, q: float) -> float:
-    return sum(a * log(a / b) for a, b in ((p, q), (1 - p, 1 - q)) if a > 0)
+        won, lost = log1p(bet * (1 - hypothesis.null_mean)), log1p(-bet * hypothesis.null_mean)
+        return mean * won + (1 - mean) * lost
+    beyond = mean - hypothesis.null_mean
+    return bet * beyond - bet * bet * (variance + beyond * beyond) / 2
 
 
 def _promotions(rules: Rules, buckets: Sequence[Bucket], gains: Mapping[str, Wealth]) -> tuple[Evidence, ...]:
@@ -133,9 +142,10 @@ def _of_test(
     if not isinstance(test, Hypothesis):
         return Evidence(name, claim, shown, log_e, threshold, share)
     moments = total_moments(buckets, test.observable.name)
-    missing = log(threshold) - log(share) - log_e
-    needed = 0 if missing <= 0 else None
-    if missing > 0 and (to_go := pairs_to_go(test, moments, missing)) is not None:
+    needed, log_needed = None, log(threshold) - log(share)
+    if log_e >= log_needed:
+        needed = 0
+    elif (to_go := pairs_to_go(test, wealths[test.name], moments, log_needed)) is not None:
         # Of all pairs, only moments.n have this metric.
         needed = ceil(to_go * sum(bucket.pairs for bucket in buckets) / moments.n)
     return Evidence(name, claim, shown, log_e, threshold, share, moments.n, moments.mean, needed)
