@@ -161,6 +161,6 @@ def test_a_candidate_that_can_not_be_called_is_refused_at_the_start(
     changes: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
-    rollout = Rollout(name="r", candidate=Candidate(**{"base_url": "http://host/v1"} | changes))
+    rollout = Rollout(name="r", candidate=Candidate.model_validate({"base_url": "http://host/v1"} | changes))
     with pytest.raises(ConfigError, match=says):
         Target.of(rollout, WORKER)
