@@ -11,6 +11,7 @@ read and not paired is lost when it stops, and it knows no scores, no expiry and
 """
 
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import statistics
