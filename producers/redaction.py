@@ -37,6 +37,7 @@ def _text(text: str, nested: int) -> str:
         else:
             redacted = _json(value, nested - 1)
             return text if redacted is value else orjson.dumps(redacted).decode()
+    given = text
     for _ in range(_PASSES):
         before = text
         for may_hold, apply in RULES:
@@ -44,7 +45,7 @@ def _text(text: str, nested: int) -> str:
                 text = apply(text)
         if text == before:
             break
-    return text
+    return given if text == given else text
 
 
 def _json(value: Any, nested: int) -> Any:
