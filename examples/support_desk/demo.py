@@ -275,9 +275,9 @@ Which customers desk-2-mini fails, from ClickHouse itself:
 
   curl -s http://127.0.0.1:{store}/ --data-binary "{sql}"
 
-  models    http://127.0.0.1:{models}/v1
-{chr(10).join(f"  {name:<9} {url}/triage, {url}/health" for name, url in desks.items())}
-  logs      {WORK}
+  models           http://127.0.0.1:{models}/v1
+{chr(10).join(f"  {name:<16} {url}/triage, {url}/health" for name, url in desks.items())}
+  logs             {WORK}
 """)  # fmt: skip
     while True:
         processes.check()
