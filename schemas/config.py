@@ -36,7 +36,7 @@ class Kafka(Section):
     bootstrap_servers: str = "127.0.0.1:9092"
     topic_prefix: Name = "shadowlane"
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
-        4, description="of each topic that shadowlane creates; topics that exist keep what they have"
+        default=4, description="of each topic that shadowlane creates; topics that exist keep what they have"
     )
     replication_factor: Annotated[int, Field(ge=1)] = 1
     session_timeout_s: Positive = 6.0
@@ -59,25 +59,25 @@ class ClickHouse(Section):
 
 
 class Worker(Section):
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(64, description="candidate calls in flight")
-    timeout_s: Positive = Field(60.0, description="of one attempt, from sending to the last byte")
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(default=64, description="candidate calls in flight")
+    timeout_s: Positive = Field(default=60.0, description="of one attempt, from sending to the last byte")
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    retry_base_s: Positive = Field(0.5, description="first wait; doubled, with jitter, for each attempt more")
-    retry_max_s: Positive = Field(30.0, description="longest wait, also where retry-after asks for more")
-    drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="how long a clean stop waits for calls")
+    retry_base_s: Positive = Field(default=0.5, description="first wait; doubled, with jitter, for each attempt more")
+    retry_max_s: Positive = Field(default=30.0, description="longest wait, also where retry-after asks for more")
+    drain_s: Annotated[float, Field(ge=0)] = Field(default=10.0, description="how long a clean stop waits for calls")
 
 
 class Pairing(Section):
-    wait_s: Positive = Field(600.0, description="how long one half waits for the other")
+    wait_s: Positive = Field(default=600.0, description="how long one half waits for the other")
     max_waiting_bytes: Annotated[int, Field(ge=2**20)] = Field(
-        256 * 2**20, description="halves that wait, per worker and side; then reading pauses"
+        default=256 * 2**20, description="halves that wait, per worker and side; then reading pauses"
     )
 
 
 class Sink(Section):
     max_rows: Annotated[int, Field(ge=1)] = 50_000
     max_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
-    max_wait_s: Positive = Field(1.0, description="how long a row waits for a larger insert")
+    max_wait_s: Positive = Field(default=1.0, description="how long a row waits for a larger insert")
 
 
 class Envelope(Section):
@@ -92,7 +92,7 @@ class Price(Section):
 
 class Scorer(Section):
     name: Name = Field(description="as the entry point in the group shadowlane.scorers is called")
-    quality_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="its weight in quality_score")
+    quality_weight: Annotated[float, Field(ge=0)] = Field(default=0.0, description="its weight in quality_score")
     options: dict[str, Any] = Field(default_factory=dict, description="handed to the scorer as arguments")
 
 
@@ -106,20 +106,20 @@ class Match(Section):
 
 class Stable(Section):
     model: str = Field(
-        "", description="the model in charge; requests for another one are left out. '' is any"
+        default="", description="the model in charge; requests for another one are left out. '' is any"
     )
 
 
 class Candidate(Section):
-    kind: Literal["openai", "http"] = Field("openai", description="http posts the body as it is to base_url")
-    model: str = Field("", description="'' keeps the model that the service asked for")
+    kind: Literal["openai", "http"] = Field(default="openai", description="http posts the body as it is to base_url")
+    model: str = Field(default="", description="'' keeps the model that the service asked for")
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
-    api_key_env: str = Field("", description="the environment variable that holds the shadow side's own key")
+    api_key_env: str = Field(default="", description="the environment variable that holds the shadow side's own key")
     headers: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="parameters that replace the request's own; null takes one out"
     )
-    timeout_s: Positive | None = Field(None, description="instead of worker.timeout_s")
+    timeout_s: Positive | None = Field(default=None, description="instead of worker.timeout_s")
 
     def api_key(self) -> str:
         """The key from the environment, ``""`` where none is named.
@@ -144,12 +144,12 @@ class AutoRollback(Section):
 class Stage(Section):
     name: Name = "shadow"
     duration_hours: Positive | None = Field(
-        168.0, description="at its end without a verdict: inconclusive. null never ends"
+        default=168.0, description="at its end without a verdict: inconclusive. null never ends"
     )
-    min_hours: Annotated[float, Field(ge=0)] = Field(1.0, description="shortest stay before promoting")
+    min_hours: Annotated[float, Field(ge=0)] = Field(default=1.0, description="shortest stay before promoting")
     min_pairs: Annotated[int, Field(ge=1)] = 500
     traffic_cycle_hours: Annotated[float, Field(ge=0)] = Field(
-        24.0, description="the pairs must span it before promoting: a night says nothing of the day"
+        default=24.0, description="the pairs must span it before promoting: a night says nothing of the day"
     )
 
 
@@ -168,7 +168,7 @@ class Rollout(Section):
         default_factory=lambda: {"error_rate": "<0.5%", "quality_score": ">0.90"}
     )
     auto_rollback: AutoRollback = AutoRollback()
-    margin: Annotated[float, Field(gt=0, lt=1)] = Field(0.02, description="of the relative quality tests")
+    margin: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.02, description="of the relative quality tests")
     stage: Stage = Stage()
 
     # What, when it changes, makes the pairs so far say nothing of what comes: a new epoch.
