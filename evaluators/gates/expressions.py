@@ -25,7 +25,7 @@ from shadowlane.errors import ConfigError
 
 METRIC_NAME = re.compile(r"[a-z_][a-z0-9_.]*")
 # Measured on every pair, but without a bounded range there is no test for them yet.
-_UNDECIDABLE = re.compile(r"(latency|ttft|cost|tokens)(_(p[0-9]+|s|ms|usd|mean|avg|total))?")
+_UNDECIDABLE = re.compile(r"(latency|ttft|cost|(input_|output_)?tokens)(_(p[0-9]+|s|ms|usd|mean|avg|total))?")
 _KEYWORDS = ("AND", "OR")
 _DEEPEST = 32
 

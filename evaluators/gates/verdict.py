@@ -74,7 +74,8 @@ def decide(rules: Rules, buckets: Sequence[Bucket], *, started: datetime, now: d
     no later bucket takes it back. It is reported whether or not ``auto_rollback.enabled``: that setting says
     what the controller does about it, and a report must not look better because nobody acts.
 
-    ``buckets`` must be closed (nothing is added to them any more), and all of the stage's.
+    ``buckets`` are all of the stage's, each closed: nothing is added to it any more. The last may be open, since
+    the evidence is valid at every moment; a roll back that it decides is final once it is closed.
     """
     evidence = collect(rules, buckets)
     pairs = sum(bucket.pairs for bucket in buckets)

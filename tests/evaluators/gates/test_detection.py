@@ -80,6 +80,27 @@ def test_a_total_outage_takes_three_pairs_where_nothing_else_was_seen() -> None:
     assert needed == 3
 
 
+@pytest.mark.parametrize("per_failure", [100, 400])
+def test_seventeen_failures_against_none_roll_back_however_many_pairs_there_are(per_failure: int) -> None:
+    minute = [FAILED] + [Pair()] * (per_failure - 1)
+    sixteen, seventeen = (
+        decide(RULES, buckets(RULES, [minute] * n), started=START, now=START) for n in (16, 17)
+    )
+    assert sixteen.verdict is Decision.HOLD
+    assert seventeen.verdict is Decision.ROLL_BACK
+    assert seventeen.roll_back is not None
+    assert seventeen.roll_back.leading[0].name == "errors_worse"
+
+
+def test_an_error_rate_below_half_a_percent_takes_930_pairs_without_an_error() -> None:
+    def shown(pairs: int) -> bool:
+        verdict = decide(RULES, buckets(RULES, [[Pair()] * pairs]), started=START, now=START)
+        return {e.name: e.reached for e in verdict.promote}["error_rate < 0.5%"]
+
+    assert shown(935)
+    assert not shown(925)
+
+
 def test_the_simulation_latches_where_decide_does() -> None:
     rng = np.random.default_rng(7)
     runs, minutes = 5, 60

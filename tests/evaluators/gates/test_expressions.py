@@ -22,7 +22,10 @@ QUALITY = Comparison("quality_score", Operator.LESS, 0.8)
 VALID = Comparison("json_valid", Operator.AT_MOST, 0.5)
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_.]{0,12}", fullmatch=True).filter(
-    lambda name: name not in ("and", "or") and not name.startswith(("latency", "ttft", "cost", "tokens"))
+    lambda name: (
+        name not in ("and", "or")
+        and not name.startswith(("latency", "ttft", "cost", "tokens", "input_tokens", "output_tokens"))
+    )
 )
 
 
@@ -119,6 +122,7 @@ def test_and_binds_closer_than_or(text: str, tree: Expression, canonical: str) -
         ("error_rate > 200%", "must lie between 0 and 1", "200%"),
         ("quality_score < 1e999", "must lie between 0 and 1", "1e999"),
         ("latency_p95 > 0.5", "'latency_p95' is measured but can't be decided on yet", "latency"),
+        ("output_tokens > 0.5", "'output_tokens' is measured but can't be decided on yet", "output"),
         ("error_rate > 2% OR cost > 0.5", "'cost' is measured but can't be decided on yet", "cost"),
         ("time_to_answer > 800ms", "a threshold in 'ms' can't be decided on yet", "ms"),
         ("(" * 40 + "error_rate > 2%" + ")" * 40, "nested deeper than 32", "(" * 8 + "error"),
