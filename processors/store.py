@@ -1,6 +1,7 @@
 """ClickHouse at the edge: connections, its errors as ours, migrations, and inserts of ready-made lines."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -15,6 +16,10 @@ from shadowlane.schemas import migrations
 from shadowlane.schemas.config import ClickHouse
 
 CONNECT_TIMEOUT_S = 5
+
+# They warn of what comes here as an error anyway, once for each attempt, with the whole URL.
+for _name in ("urllib3.connectionpool", "clickhouse_connect"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 # It logs what it raises, and what it raises goes on from here as a StoreError.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
@@ -166,7 +171,9 @@ def _explaining(where: str, database: str) -> Iterator[None]:
 
 def _explained(exc: Exception, where: str, database: str) -> StoreError:
     code: int | None = getattr(exc, "code", None)
-    said = " ".join(str(exc).split())
+    # The driver repeats the whole URL of the request, parameters and all; what broke comes last.
+    reasons = re.findall(r"\[Errno[^\"')]+|timed out|Connection aborted[^\"')]*", str(exc))
+    said = reasons[-1] if code is None and reasons else " ".join(str(exc).split())
     if code is None:
         return StoreError(
             f"ClickHouse does not answer at {where}: is it running, and are clickhouse.host and "

@@ -41,6 +41,7 @@ BURY_S = 30.0
 class Progress:
     """What this sink did since it started. ``rows`` are lines of envelopes, dead letters included."""
 
+    messages: int = 0  # read; the others count what was written
     rows: int = 0
     blocks: int = 0
     dead_letters: int = 0
@@ -85,7 +86,9 @@ class Sink:
         self._stop = stop
         self._topics = settings.kafka.topics
         self._blocks = Blocks(settings.sink)
-        self._given_up: set[Partition] = set()  # taken away, or not written at a stop
+        self._due: list[Block] = []
+        self._writing: Partition | None = None  # None too where it was taken away meanwhile
+        self._gave_up = False
         self._paused = False
         self._writer = Writer(self._topics, self._insert, self._bury)
 
@@ -125,31 +128,33 @@ class Sink:
         assert topic is not None
         assert partition is not None
         assert offset is not None
+        self.progress.messages += 1
         self._blocks.add((topic, partition), offset, message.value(), time.monotonic())
 
     def _write_due(self, *, everything: bool = False) -> None:
-        self._given_up.clear()
-        for block in self._blocks.due(time.monotonic(), everything=everything):
-            if block.partition in self._given_up:
-                continue
+        self._due = self._blocks.due(time.monotonic(), everything=everything)
+        # Once it gives up, at a stop, it must write nothing more: a later block of the same partition would
+        # commit past the one that was not written.
+        while self._due and not self._gave_up:
+            block = self._due.pop(0)
+            self._writing = block.partition
             self._commit(block, block.first, block.promise)
-            if not self._written(block):
-                # What follows a block that was not written must not be committed either.
-                self._given_up.add(block.partition)
-                continue
-            self._commit(block, block.last + 1)
-            self.progress.rows += block.rows
-            self.progress.blocks += 1
+            if self._written(block):
+                self._commit(block, block.last + 1)
+                self.progress.rows += block.rows
+                self.progress.blocks += 1
+            self._writing = None
 
     def _written(self, block: Block) -> bool:
-        """Writes the block, however long it takes; False where it is not ours any more, or at a stop."""
+        """Writes the block, however long it takes; False where it is not ours any more, or gives up."""
         wait = RETRY_MIN_S
         while True:
             try:
                 self.progress.dead_letters += self._writer.write(block)
             except (StoreError, BrokerError) as exc:
                 if self._stop.is_set():
-                    log.warning("the block %s is left to the next start: %s", block.token, exc)
+                    log.warning("the block %s and all after it wait for the next start: %s", block.token, exc)
+                    self._gave_up = True
                     return False
                 self.progress.retries += 1
                 log.warning("the block %s is not written, again in %g s: %s", block.token, wait, exc)
@@ -168,7 +173,7 @@ class Sink:
             message = self._consumer.poll(min(left, READ_S))
             if message is not None:  # it was under way already
                 self._take(message)
-            if block.partition in self._given_up:
+            if self._writing is None:
                 log.warning("the block %s is left to the partition's new owner", block.token)
                 self._pause(False)
                 return False
@@ -203,7 +208,9 @@ class Sink:
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(tp.topic, tp.partition) for tp in partitions}
         self._blocks.drop(gone)
-        self._given_up |= gone
+        self._due = [block for block in self._due if block.partition not in gone]
+        if self._writing in gone:
+            self._writing = None
 
     def _insert(self, table: str, lines: bytes, token: str) -> None:
         insert_lines(self._client, self._settings.clickhouse, table, lines, token)
