@@ -118,7 +118,7 @@ class _Tee:
                 if not message.get("more_body", False):
                     self._answer_complete = True
                     # Background tasks run on after the last byte; the answer is over here.
-                    self._exchange.stop_clock(self._mirror.now_ms())
+                    self._exchange.stop_clock()
         except Exception as exc:
             self._mirror.trouble(exc)
 

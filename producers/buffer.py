@@ -83,10 +83,9 @@ class Buffer(Generic[T]):
     def put(self, item: T) -> bool:
         """Queue an item whose bytes are reserved. Never waits. False: closed, and it was dropped."""
         with self.lock:
-            self.ledger.add(item.ts, item.service, item.route, Row.ELIGIBLE)
             if self.closed_reason:
                 self.reserved -= item.cost
-                self.ledger.add(item.ts, item.service, item.route, Row.DROPPED, self.closed_reason)
+                self.refuse(item.ts, item.service, item.route, self.closed_reason)
                 return False
             self.pending += 1
             self._queue.append(item)
@@ -99,10 +98,17 @@ class Buffer(Generic[T]):
 
     def take(self) -> T | None:
         """The oldest item in the queue. It stays pending, and its bytes reserved, until settled."""
-        try:
-            return self._queue.popleft()
-        except IndexError:
-            return None
+        with self.lock:
+            if not self._queue:
+                return None
+            item = self._queue.popleft()
+            self.ledger.add(item.ts, item.service, item.route, Row.ELIGIBLE)  # not on the service's path
+            return item
+
+    def eligible(self) -> int:
+        """Requests seen so far; those still in the queue are not in the ledger yet."""
+        with self.lock:
+            return self.ledger.total(Row.ELIGIBLE) + len(self._queue)
 
     def reprice(self, item: T, cost: int) -> None:
         """A taken item takes up ``cost`` bytes from now on; encoded, a stream is a fraction of what came."""

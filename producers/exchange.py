@@ -1,11 +1,12 @@
 """One request and its answer while the service works on them: captured as bytes, read later, in the thread.
 
-Nothing here parses, copies or raises. A :class:`Exchange` reserves what it holds from the mirror's byte
+Nothing here parses, copies or raises. An :class:`Exchange` reserves what it holds from the mirror's byte
 bound as it comes; when there is no room it lets go of what it has, and the request is booked as dropped.
+This is the service's path: what can be left to the thread (the id, the dates) is.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from shadowlane.producers.buffer import OVERHEAD_BYTES
@@ -16,26 +17,40 @@ if TYPE_CHECKING:
 
 CHUNK_OVERHEAD_BYTES = 80  # the object of a piece of a stream, and the time when it came
 STREAM_FACTOR = 64  # a streamed event wraps some four characters in some 250 bytes
+BLOCK_BYTES = 4096  # room is taken by the block, so that a piece of a stream costs no lock
 
 
 class Exchange:
     """Made by ``Mirror.begin``. After ``finish`` it belongs to the mirror's thread.
 
-    ``left_out`` says why its content is not mirrored, "" if it is. ``error`` is a Failure or "". The times
-    are ``time.perf_counter`` seconds, but ``ts`` and ``completed_at``, Unix milliseconds.
+    ``request_id`` is "" until the thread gives it one, where the service or the sampling needed none.
+    ``left_out`` says why its content is not mirrored, "" if it is. ``error`` is a Failure or "". ``started``,
+    ``ended`` and ``chunk_times`` are ``time.perf_counter`` seconds, ``ts`` is Unix milliseconds.
     """
 
-    __slots__ = (
-        "_max_bytes", "_pipeline", "_size", "attempts", "attributes", "body", "chunk_times", "chunks",
-        "completed_at", "content_encoding", "content_type", "cost", "ended", "ended_early", "error",
-        "error_message", "finished", "full", "key", "left_out", "protocol", "queued_at", "request_id", "route",
-        "service", "started", "status", "traceparent", "ts",
-    )  # fmt: skip
+    request_id: str
+    ts: int
+    service: str
+    route: str
+    # What most exchanges never change is the class's own: setting it each time is most of the cost.
+    body: bytes = b""
+    content_type: str = ""
+    content_encoding: str = ""
+    status: int = 0
+    attempts: int = 1
+    error: str = ""
+    error_message: str = ""
+    ended_early: bool = False
+    ended: float = 0.0
+    finished: bool = False
+    cost: int = 0
+    full: bool = False  # the mirror had no room: nothing is held, and it will be dropped
+    _credit: int = 0  # bytes reserved and not yet used
+    _size: int = 0
 
     def __init__(
         self,
         pipeline: "Pipeline[Exchange]",
-        *,
         request_id: str,
         ts: int,
         started: float,
@@ -43,14 +58,12 @@ class Exchange:
         route: str,
         protocol: str,
         key: str,
-        attributes: dict[str, str],
+        attributes: Mapping[str, str],
         traceparent: str,
         max_bytes: int,
-        content: bool,
+        left_out: str,
     ) -> None:
         self._pipeline = pipeline
-        self._max_bytes = max_bytes
-        self._size = 0
         self.request_id = request_id
         self.ts = ts
         self.started = started
@@ -60,24 +73,19 @@ class Exchange:
         self.key = key
         self.attributes = attributes
         self.traceparent = traceparent
-        self.body = b""
+        self.left_out = left_out
         self.chunks: list[bytes] = []
         self.chunk_times: list[float] = []
-        self.content_type = ""
-        self.content_encoding = ""
-        self.status = 0
-        self.attempts = 1
-        self.error = ""
-        self.error_message = ""
-        self.ended_early = False
-        self.ended = 0.0
-        self.completed_at = 0
-        self.queued_at = 0.0
-        self.left_out = "" if content else "switched_off"
-        self.finished = False
-        self.cost = 0
-        self.full = False  # the mirror had no room: nothing is held, and it will be dropped
-        self._reserve(OVERHEAD_BYTES)
+        self._max_bytes = self._max_answer = max_bytes
+
+    @property
+    def queued_at(self) -> float:
+        return self.ended
+
+    @property
+    def completed_at(self) -> int:
+        """Unix milliseconds."""
+        return self.ts + round((self.ended - self.started) * 1000)
 
     def request(self, body: bytes) -> None:
         """The request's body, whole."""
@@ -88,44 +96,48 @@ class Exchange:
 
     def respond(self, status: int, content_type: str = "", content_encoding: str = "") -> None:
         """An answer begins; what an earlier attempt had brought is let go."""
-        self.forget_response()
+        if self.status or self.chunks:
+            self.forget_response()
         self.status = status
         self.content_type = content_type
         self.content_encoding = content_encoding
+        if content_type.startswith("text/event-stream"):
+            self._max_answer = STREAM_FACTOR * self._max_bytes
 
     def chunk(self, data: bytes) -> None:
         """One more piece of the answer's body, as it came."""
-        if not self.wants_content():
+        if self.left_out or self.full:
             return
-        self._size += len(data)
-        factor = STREAM_FACTOR if self.content_type.startswith("text/event-stream") else 1
-        if self._size > factor * self._max_bytes:
+        size = len(data)
+        self._size += size
+        if self._size > self._max_answer:
             self.leave_out("response_too_large")
-        elif self._reserve(len(data) + CHUNK_OVERHEAD_BYTES):
+        elif self._reserve(size + CHUNK_OVERHEAD_BYTES):
             self.chunks.append(data)
-            self.chunk_times.append(time.perf_counter())
-
-    def stop_clock(self, now_ms: int) -> None:
-        """The answer is over, and what the service still does is none of its latency."""
-        self.ended = time.perf_counter()
-        self.completed_at = now_ms
+            self.chunk_times.append(perf_counter())
 
     def forget_response(self) -> None:
-        self._release(self._held())
+        self._credit += self._held()
         self.chunks, self.chunk_times, self._size = [], [], 0
         self.status, self.error, self.error_message, self.ended_early = 0, "", "", False
+        self._max_answer = self._max_bytes
 
     def leave_out(self, why: str) -> None:
         """Mirror it without its content: nobody's answer is cut short in silence."""
         if not self.left_out:
             self.left_out = why
-        self._release(len(self.body) + self._held())
+        self._credit += len(self.body) + self._held()
         self.body, self.chunks, self.chunk_times = b"", [], []
+        self._give_back()
 
     def wants_content(self) -> bool:
         return not (self.left_out or self.full)
 
-    def finish(self, *, now_ms: Callable[[], int]) -> None:
+    def stop_clock(self) -> None:
+        """The answer is over, and what the service still does is none of its latency."""
+        self.ended = perf_counter()
+
+    def finish(self) -> None:
         """The answer is over. Queues it for Kafka, or books it as dropped; once, whoever calls again."""
         if self.finished:
             return
@@ -133,12 +145,15 @@ class Exchange:
         pipeline = self._pipeline
         if pipeline.forked:
             return  # it is the parent's
-        if not self.completed_at:
-            self.stop_clock(now_ms())
+        if not self.ended:
+            self.ended = perf_counter()
+        if not self.cost:
+            self._reserve(0)
         if self.full:
             pipeline.refuse(self.ts, self.service, self.route, Drop.BUFFER_FULL)
             return
-        self.queued_at = time.monotonic()
+        if self._credit > BLOCK_BYTES:
+            self._give_back()
         pipeline.put(self)
 
     def _held(self) -> int:
@@ -146,16 +161,24 @@ class Exchange:
 
     def _reserve(self, size: int) -> bool:
         """False where the mirror has no room: then this exchange holds nothing any more."""
+        if size < self._credit:
+            self._credit -= size
+            return True
+        if self.full:
+            return False
+        wanted = size + BLOCK_BYTES + (0 if self.cost else OVERHEAD_BYTES)
         buffer = self._pipeline.buffer
-        if buffer.reserve(size):
-            self.cost += size
+        if buffer.reserve(wanted):
+            self.cost += wanted
+            self._credit += wanted - size
             return True
         self.full = True
         buffer.release(self.cost)
-        self.cost = 0
+        self.cost = self._credit = 0
         self.body, self.chunks, self.chunk_times = b"", [], []
         return False
 
-    def _release(self, size: int) -> None:
-        self.cost -= size
-        self._pipeline.buffer.release(size)
+    def _give_back(self) -> None:
+        self.cost -= self._credit
+        self._pipeline.buffer.release(self._credit)
+        self._credit = 0

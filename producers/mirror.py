@@ -3,16 +3,16 @@
 import atexit
 import os
 import sys
-import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import lru_cache
+from time import perf_counter, time_ns
 from typing import Any, TypeVar
 
 from shadowlane.producers.calls import Call
-from shadowlane.producers.context import said, saying
+from shadowlane.producers.context import Said, said, saying
 from shadowlane.producers.exchange import Exchange
 from shadowlane.producers.ids import new_request_id, valid_request_id
 from shadowlane.producers.ledger import Drop
@@ -86,6 +86,10 @@ class Mirror:
                     "no Kafka address: nothing is mirrored; set SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS",
                 )
         self._sampler = Sampler(self.settings.sample, self.settings.salt)
+        self._samples = self.settings.sample < 1
+        self._service = self.settings.service
+        self._max_body_bytes = self.settings.max_body_bytes
+        self._left_out = "" if self.settings.content else "switched_off"
         self._redactor = Redactor(self.settings.redact)
         # Routes may be paths, with an address in them, and stand in the ledger in clear.
         self._route = lru_cache(4096)(self._redacted_route)
@@ -194,38 +198,45 @@ class Mirror:
         """For attachments: an eligible request comes in. None: it is booked already, nothing to capture."""
         pipeline = self._pipeline
         context = said()
-        now = self.now_ms()
+        now = time_ns() // 1_000_000
         route = self._route(context.route or route)
         closed = pipeline.buffer.closed_reason
         if closed:
-            pipeline.refuse(now, self.settings.service, route, closed)
+            pipeline.refuse(now, self._service, route, closed)
             return None
-        own_id = context.take_request_id() if context.request_id else ""
-        request_id = own_id if own_id and valid_request_id(own_id) else new_request_id(now)
+        request_id = self._own_id(context) if context.request_id else ""
         key = context.key or key
-        if not self._sampler.takes(key or request_id):
-            pipeline.sample_out(now, self.settings.service, route)
-            return None
+        if self._samples:
+            # The thread would give it an id later; sampling without a key needs it now.
+            request_id = request_id or (new_request_id(now) if not key else "")
+            if not self._sampler.takes(key or request_id):
+                pipeline.sample_out(now, self._service, route)
+                return None
         if not self._exit_armed:
             self._arm_exit()
         return Exchange(
             pipeline,
-            request_id=request_id,
-            ts=now,
-            started=time.perf_counter() if started is None else started,
-            service=self.settings.service,
-            route=route,
-            protocol=protocol,
-            key=key,
-            attributes=dict(context.attributes),
-            traceparent=context.traceparent or traceparent,
-            max_bytes=self.settings.max_body_bytes,
-            content=self.settings.content,
+            request_id,
+            now,
+            perf_counter() if started is None else started,
+            self._service,
+            route,
+            protocol,
+            key,
+            context.attributes,
+            context.traceparent or traceparent,
+            self._max_body_bytes,
+            self._left_out,
         )
+
+    @staticmethod
+    def _own_id(context: Said) -> str:
+        taken = context.take_request_id()
+        return taken if valid_request_id(taken) else ""
 
     def finish(self, exchange: Exchange) -> None:
         """For attachments: the request that :meth:`begin` gave is over. Again does nothing."""
-        exchange.finish(now_ms=self.now_ms)
+        exchange.finish()
 
     def name_route(self, exchange: Exchange, begun_as: str, route: str) -> None:
         """For attachments: the route is known only now. What the service itself said stays."""
@@ -235,10 +246,6 @@ class Mirror:
     def trouble(self, exc: BaseException) -> None:
         """For attachments: something of ours went wrong in the service's path, and was swallowed."""
         self.log.problem("internal", f"in an attachment: {type(exc).__name__}: {exc}", exc_info=True)
-
-    @staticmethod
-    def now_ms() -> int:
-        return time.time_ns() // 1_000_000
 
     def _redacted_route(self, route: str) -> str:
         try:

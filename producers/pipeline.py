@@ -92,11 +92,11 @@ class Pipeline(Generic[T]):
                 return self.buffer.pending == 0
             self._flushing += 1
         self._wake.set()
-        deadline = time.monotonic() + timeout
+        deadline = time.perf_counter() + timeout
         try:
             with self.buffer.changed:
                 while not self._settled():
-                    left = deadline - time.monotonic()
+                    left = deadline - time.perf_counter()
                     if left <= 0:
                         return False
                     self.buffer.changed.wait(min(left, 0.05))
@@ -115,7 +115,7 @@ class Pipeline(Generic[T]):
             thread = self._thread
         if thread is None or self._stop_by is not None:
             return
-        self._stop_by = time.monotonic() + timeout
+        self._stop_by = time.perf_counter() + timeout
         self._wake.set()
         thread.join(timeout + 3.0)  # giving up takes up to one second more, a metadata request two
 
@@ -124,7 +124,7 @@ class Pipeline(Generic[T]):
         with buffer.lock:
             ledger = buffer.ledger
             return {
-                "eligible": ledger.total(Row.ELIGIBLE),
+                "eligible": buffer.eligible(),
                 "sampled_out": ledger.total(Row.SAMPLED_OUT),
                 "mirrored": ledger.total(Row.MIRRORED),
                 "buffered": buffer.pending,
@@ -158,7 +158,7 @@ class Pipeline(Generic[T]):
             except Exception as exc:  # the thread must live: without it nothing is mirrored any more
                 self.log.problem("internal", f"{type(exc).__name__}: {exc}", exc_info=True)
                 time.sleep(ROUND_S)
-            if self._stop_by is not None and (worker.settled() or time.monotonic() >= self._stop_by):
+            if self._stop_by is not None and (worker.settled() or time.perf_counter() >= self._stop_by):
                 break
         lost = worker.abandon(Drop.SHUTDOWN)
         if lost:
@@ -166,7 +166,7 @@ class Pipeline(Generic[T]):
 
     def _round(self, worker: Worker[T]) -> None:
         urgent = self._flushing > 0 or self._stop_by is not None
-        worker.step(time.monotonic(), urgent=urgent)
+        worker.step(time.perf_counter(), urgent=urgent)
         if worker.idle() and not urgent:
             self._idle = True
             # What was put between idle() and here did not wake anyone.

@@ -132,4 +132,4 @@ class _Ready:
         self.route = route
         self.cost = cost
         self.lines = lines
-        self.queued_at = time.monotonic()
+        self.queued_at = time.perf_counter()

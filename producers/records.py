@@ -14,7 +14,7 @@ import orjson
 from shadowlane.errors import CodecError
 from shadowlane.producers.decoding import decode_chunks
 from shadowlane.producers.exchange import STREAM_FACTOR, Exchange
-from shadowlane.producers.ids import valid_traceparent
+from shadowlane.producers.ids import new_request_id, valid_traceparent
 from shadowlane.producers.openai_chat import Completion, error_message, read_completion, read_stream
 from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.worker import RECORD_MAX_BYTES
@@ -35,6 +35,8 @@ class ExchangeEncoder:
 
     def __call__(self, exchange: Exchange) -> tuple[bytes, bytes]:
         """Raises CodecError where not even the bare records can be encoded."""
+        if not exchange.request_id:
+            exchange.request_id = new_request_id(exchange.ts)
         left_out = exchange.left_out
         if not left_out:
             try:
@@ -51,7 +53,7 @@ class ExchangeEncoder:
         body, model = self._request_body(exchange)
         response = self._response(exchange)
         self._read_response(exchange, response)
-        request = self._request(exchange, body, model, exchange.key, exchange.attributes)
+        request = self._request(exchange, body, model, exchange.key, dict(exchange.attributes))
         try:
             _redact_all_but_body(self._redactor, request, response)
         except Exception as exc:
@@ -62,7 +64,7 @@ class ExchangeEncoder:
             raise _LeftOutError("not_json") from exc
 
     def _bare(self, exchange: Exchange, left_out: str) -> tuple[bytes, bytes]:
-        attributes, key = exchange.attributes, exchange.key
+        attributes, key = dict(exchange.attributes), exchange.key
         try:
             attributes, key = self._redactor.json(attributes), self._redactor.key(key)
         except Exception:
@@ -124,7 +126,7 @@ class ExchangeEncoder:
             status=exchange.status,
             latency_ms=round((exchange.ended - exchange.started) * 1000, 3),
             attempts=exchange.attempts,
-            attributes=exchange.attributes,
+            attributes=dict(exchange.attributes),
             traceparent=valid_traceparent(exchange.traceparent),
         )
 

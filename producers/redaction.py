@@ -12,9 +12,10 @@ from typing import Any
 
 import orjson
 
-from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULES, SECRET_KEYS
+from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULES, SECRET_KEYS, Look
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
+_SHORTEST = 6  # a@b.cd
 _NESTED = 6  # JSON in a string in JSON …
 
 
@@ -29,6 +30,8 @@ def redact_json(value: Any) -> Any:
 
 
 def _text(text: str, nested: int) -> str:
+    if len(text) < _SHORTEST:
+        return text
     if nested and text[:1] in ("{", "["):
         try:
             value = orjson.loads(text)
@@ -40,9 +43,11 @@ def _text(text: str, nested: int) -> str:
     given = text
     for _ in range(_PASSES):
         before = text
+        look = Look(text)
         for may_hold, apply in RULES:
-            if may_hold(text):
-                text = apply(text)
+            if may_hold(look) and (changed := apply(text)) != text:
+                text = changed
+                look = Look(text)
         if text == before:
             break
     return given if text == given else text
@@ -63,7 +68,7 @@ def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     changed = False
     for name, member in value.items():
-        new_name = _text(name, 0) if len(name) > 4 else name
+        new_name = _text(name, 0)
         new: Any = "[secret]" if _is_secret(name, member) else _json(member, nested)
         changed |= new is not member or new_name != name
         while new_name in out:  # two addresses as names of members are two members

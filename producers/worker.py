@@ -29,7 +29,11 @@ class Item(Booked, Protocol):
     """A request in the buffer."""
 
     request_id: str
-    queued_at: float  # seconds on the worker's clock
+
+    @property
+    def queued_at(self) -> float:
+        """Seconds on the worker's clock."""
+        ...
 
 
 T = TypeVar("T", bound=Item)

@@ -64,7 +64,7 @@ class Bench:
     def check(self) -> None:
         ledger = self.buffer.ledger
         settled = sum(ledger.total(row) for row in (Row.SAMPLED_OUT, Row.DROPPED, Row.MIRRORED))
-        assert ledger.total(Row.ELIGIBLE) == settled + self.buffer.pending == self.made
+        assert self.buffer.eligible() == settled + self.buffer.pending == self.made
         assert self.buffer.pending >= 0
         assert self.buffer.reserved >= 0
 
