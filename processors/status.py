@@ -62,11 +62,8 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         True,
         f"{settings.kafka.bootstrap_servers}, {len(mine)} of {len(settings.kafka.topics.all)} topics",
     )
-    return [
-        broker,
-        _store(settings),
-        *(_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS),
-    ]
+    components = [_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS]
+    return [broker, _store(settings), *components]
 
 
 def _component(

@@ -5,7 +5,7 @@ result is what ``shadowlane report --json`` prints; docs/report.md describes it,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 from typing import Any
@@ -14,19 +14,19 @@ from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.buckets import Moments
 from shadowlane.evaluators.gates.evidence import Evidence
 from shadowlane.evaluators.gates.expressions import Expression, comparisons, parse_trigger
-from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, QUALITY
+from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, ERRORS_WORSE, QUALITY
 from shadowlane.evaluators.gates.intervals import interval
 from shadowlane.evaluators.gates.query import bucket_query, buckets_of_rows
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.gates.verdict import Estimate, MetricReport, Verdict, decide
-from shadowlane.evaluators.scorers import units
+from shadowlane.evaluators.scorers import ScorerSet, units
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
 from shadowlane.schemas.config import Rollout, Settings
 
 Rows = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
 """Runs one query with ``{name:Type}`` parameters, gives its rows by column. Raises StoreError."""
 
-RELATIVE = {"quality_worse": QUALITY, "quality_kept": QUALITY, "errors_worse": ERROR_RATE}
+RELATIVE = {"quality_worse": QUALITY, "quality_kept": QUALITY, ERRORS_WORSE: ERROR_RATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,10 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
     rules = rules_of(rollout)
     verdict = read_verdict(rows, rollout, rules, now)
     ledger = read_ledger(rows, settings, rollout, now)
-    metrics = {metric.name: _tested(metric, verdict, rules) for metric in verdict.metrics}
+    metrics = {metric.name: _tested(metric, verdict) for metric in verdict.metrics}
+    if not ScorerSet.from_rollout(rollout, settings.prices).grades_both_sides:
+        # Agreement with the stable answer grades the candidate alone: the two means are of different things.
+        metrics[QUALITY] = replace(metrics[QUALITY], stable=None)
     for name, metric in _scored(rows, rollout).items():
         metrics.setdefault(name, metric)
     return Report(
@@ -231,7 +234,7 @@ def _from_row(row: Mapping[str, Any], unit: str) -> Metric:
     )
 
 
-def _tested(metric: MetricReport, verdict: Verdict, rules: Rules) -> Metric:
+def _tested(metric: MetricReport, verdict: Verdict) -> Metric:
     shown: Estimate | None = metric.difference or metric.candidate
     return Metric(
         unit="score",

@@ -16,6 +16,7 @@ from shadowlane.evaluators.gates.kernel import bet_grid
 
 ERROR_RATE: Final = "error_rate"
 QUALITY: Final = "quality_score"
+ERRORS_WORSE: Final = "errors_worse"
 
 # The smallest bets: what the smallest effects need that someone should wait for.
 _LEAST_ON_DIFFERENCES: Final = 0.06
@@ -152,7 +153,7 @@ def errors_worse(odds_ratio: float) -> Hypothesis:
     """
     claim = f"errors are more than {odds_ratio:g} times as likely as with stable"
     null_mean = odds_ratio / (1 + odds_ratio)
-    return _hypothesis("errors_worse", claim, DISCORDANT_ERROR, null_mean, True, _LEAST_ON_DISCORDANT)
+    return _hypothesis(ERRORS_WORSE, claim, DISCORDANT_ERROR, null_mean, True, _LEAST_ON_DISCORDANT)
 
 
 def _hypothesis(

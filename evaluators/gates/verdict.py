@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from shadowlane.evaluators.gates.buckets import Bucket
 from shadowlane.evaluators.gates.evidence import Evidence, Latch, StageEvidence, collect, total_moments
-from shadowlane.evaluators.gates.hypotheses import Observable
+from shadowlane.evaluators.gates.hypotheses import ERRORS_WORSE, Observable
 from shadowlane.evaluators.gates.intervals import interval, rate_interval
 from shadowlane.evaluators.gates.rules import Rules
 
@@ -146,17 +146,24 @@ def _roughly(pairs: int) -> str:
 
 def _why_promote(evidence: StageEvidence, pairs: int) -> str:
     shown = "; ".join(f"{e.claim} (evidence {e.e:.3g} of {e.threshold:.3g})" for e in evidence.promote)
-    return f"shown on {pairs} pairs: {shown}"
+    return f"shown on {pairs:,} pairs: {shown}"
 
 
 def _why_roll_back(rules: Rules, latch: Latch) -> str:
-    causes = " and ".join(
-        e.claim if e.mean is None else f"{e.claim} ({e.mean:.4g} over {e.n} pairs)" for e in latch.leading
-    )
+    causes = " and ".join(e.claim + _seen(e) for e in latch.leading)
     return (
         f"{causes}: evidence {latch.e:.3g} of {1 / rules.alpha_roll_back:.3g} "
-        f"at {latch.since:%Y-%m-%d %H:%M} UTC, after {latch.pairs} pairs"
+        f"at {latch.since:%Y-%m-%d %H:%M} UTC, after {latch.pairs:,} pairs"
     )
+
+
+def _seen(evidence: Evidence) -> str:
+    if evidence.mean is None:
+        return ""
+    if evidence.name == ERRORS_WORSE:
+        alone = round(evidence.mean * evidence.n)
+        return f" (of {evidence.n:,} pairs in which one side alone failed, it was the candidate in {alone:,})"
+    return f" ({evidence.mean:.4g} over {evidence.n:,} pairs)"
 
 
 def _pairs_needed(rules: Rules, evidence: StageEvidence, pairs: int) -> int | None:

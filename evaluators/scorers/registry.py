@@ -31,7 +31,7 @@ BUILTINS: dict[str, Callable[..., Any]] = {
     "fuzzy": text.fuzzy,
     "length_ratio": text.length_ratio,
     "json_valid": structure.json_valid,
-    "json_fields": structure.json_fields,
+    "json_fields": structure.JsonFields,
     "tool_calls": structure.tool_calls,
     "latency": usage.latency,
     "input_tokens": usage.input_tokens,

@@ -77,6 +77,11 @@ class ScorerSet:
             scorers.append(_Scorer(wanted.name, mark.kind, mark.unit, call))
         return cls(scorers, {s.name: s.quality_weight for s in rollout.scorers})
 
+    @property
+    def grades_both_sides(self) -> bool:
+        """Whether all of quality is made of scorers that grade both sides, so that its two means compare."""
+        return self._side_weights.keys() == self._weights.keys()
+
     def score(self, request_body: Any, stable: Response, candidate: Response) -> Scored:
         """Every scorer's word on one pair, and the quality of its sides. Never raises.
 

@@ -35,18 +35,29 @@ def json_valid(request: Any, stable: Response, candidate: Response) -> tuple[flo
 
 
 @pair_scorer
-def json_fields(request: Any, stable: Response, candidate: Response) -> float | None:
+class JsonFields:
     """The share of leaves, by path, that are in both JSON documents and have the same value.
 
-    Elements of arrays go by their position; two empty objects or arrays agree; 1 and 1.0 are the same, 1 and
-    true are not. With or without a ```` ```json ```` fence: ``json_valid`` minds that. Abstains where the
-    stable answer is no JSON object or array; 0 where the candidate's is none.
+    ``ignore`` names fields that may differ, such as a free text: ``reply``, or ``answer.text`` for one within
+    an object. Elements of arrays go by their position; two empty objects or arrays agree; 1 and 1.0 are the
+    same, 1 and true are not. With or without a ```` ```json ```` fence: ``json_valid`` minds that. Abstains
+    where the stable answer is no JSON object or array; 0 where the candidate's is none.
     """
-    ours = _any_document(stable.output)
-    if ours is _NONE:
-        return None
-    theirs = _any_document(candidate.output)
-    return 0.0 if theirs is _NONE else _agreement(ours, theirs)
+
+    def __init__(self, ignore: list[str] | None = None) -> None:
+        self._ignored = [path.split(".") for path in ignore or []]
+
+    def __call__(self, request: Any, stable: Response, candidate: Response) -> float | None:
+        ours = _any_document(stable.output)
+        if ours is _NONE:
+            return None
+        theirs = _any_document(candidate.output)
+        if theirs is _NONE:
+            return 0.0
+        for path in self._ignored:
+            _take_out(ours, path)
+            _take_out(theirs, path)
+        return _agreement(ours, theirs)
 
 
 @pair_scorer
@@ -84,6 +95,14 @@ def _fenced_document(text: str) -> Any:
 def _any_document(text: str) -> Any:
     bare = _document(text)
     return _fenced_document(text) if bare is _NONE else bare
+
+
+def _take_out(document: Any, path: list[str]) -> None:
+    """Removes one field from a document, where it is there."""
+    for name in path[:-1]:
+        document = document.get(name) if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        document.pop(path[-1], None)
 
 
 def _agreement(one: Any, other: Any) -> float:

@@ -74,7 +74,7 @@ def test_each_verdict_has_evidence_to_spare(settings: Settings) -> None:
     assert all(evidence.e > 5 * evidence.threshold for evidence in promoted.promote)
     rolled_back = verdict(faulty, pairs(settings, faulty) * (demo.PASSES - 3), 1)
     assert rolled_back.roll_back is not None
-    assert [cause.name for cause in rolled_back.roll_back.leading] == ["quality_score < 0.87"]
+    assert [cause.name for cause in rolled_back.roll_back.leading] == ["quality_score < 0.985"]
 
 
 def test_only_the_comparison_with_the_stable_model_sees_the_fault(settings: Settings) -> None:

@@ -55,11 +55,13 @@ def _render(rank: int, pair: dict[str, Any], unit_of: Mapping[str, str], width: 
         (f"{rank}. ", "bold"),
         (shortened(prompt_of(pair["request"]), max(40, width - 6)), "bold"),
     )
-    facts = [f"{pair['ts']:%Y-%m-%d %H:%M:%S}", pair["service"], pair["route"], pair["pair_id"]]
-    facts += [f"{key}={value}" for key, value in pair["attributes"].items()]
+    facts = [f"{pair['ts']:%Y-%m-%d %H:%M:%S}", pair["service"], pair["route"]]
+    facts += [f"{key}={value}" for key, value in pair["attributes"].items()] + [pair["pair_id"]]
     half = max(30, width // 2 - 2)
     sides = Columns([_side(pair, arm, unit_of, half) for arm in ("stable", "candidate")], padding=(0, 1))
-    return Padding(Group(head, Text(shortened("  ".join(facts), width), "dim"), sides), (0, 0, 1, 0))
+    return Padding(
+        Group(head, Text(printable("  ".join(facts)), "dim", overflow="fold"), sides), (0, 0, 1, 0)
+    )
 
 
 def _side(pair: dict[str, Any], arm: str, unit_of: Mapping[str, str], width: int) -> Panel:
@@ -71,18 +73,12 @@ def _side(pair: dict[str, Any], arm: str, unit_of: Mapping[str, str], width: int
     if error:
         message = pair.get(f"{arm}_error_message", "")
         body = Text(shortened(f"{error}: {message}", 300), "red")
-    grades = ", ".join(
-        f"{name} {value:.2f}" for name, value in pair[f"{arm}_scores"].items() if 0 <= value <= 1
-    )
+    grades = [f"{n} {value:.2f}" for n, value in pair[f"{arm}_scores"].items() if unit_of.get(n) == "score"]
     title = f"{arm} {pair[f'{arm}_model']}"
     if arm == "candidate":
         title += f"  {signed(pair['worse'])}"
-    return Panel(
-        body,
-        title=Text(shortened(title, width - 4)),
-        subtitle=Text(shortened(grades, width - 4), "dim"),
-        width=width,
-    )
+    content = Group(body, Text(), Text(printable(", ".join(grades)), "dim"))
+    return Panel(content, title=Text(shortened(title, width - 4)), width=width)
 
 
 def prompt_of(request: str) -> str:

@@ -28,7 +28,7 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         parts = [found for found in read_status(settings) if part in (None, found.name)]
         if all(part.up for part in parts) or time.monotonic() >= deadline:
             break
-        time.sleep(0.3)
+        time.sleep(0.5)
     if as_json:
         document = {
             "up": all(part.up for part in parts),

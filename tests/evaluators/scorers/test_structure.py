@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.evaluators.scorers.structure import json_fields, json_valid, tool_calls
+from shadowlane.evaluators.scorers.structure import JsonFields, json_valid, tool_calls
 from tests.evaluators.scorers.answers import ANY_TEXT, answer
 
 LEAF = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5)
@@ -16,6 +16,9 @@ DOCUMENT = st.recursive(
 )
 ASKED = {"response_format": {"type": "json_object"}}
 FENCED = '```json\n{"a": 1}\n```'
+
+
+json_fields = JsonFields()
 
 
 @pytest.mark.parametrize(
@@ -142,3 +145,12 @@ def test_tool_calls_of_any_form_are_graded(one: Any, other: Any) -> None:
     value = tool_calls(None, answer(tool_calls=one), answer(tool_calls=other))
     assert value is None or 0 <= value <= 1
     assert value == tool_calls(None, answer(tool_calls=other), answer(tool_calls=one))
+
+
+def test_json_fields_can_leave_out_what_is_free_text() -> None:
+    ours = answer('{"category": "refund", "reply": "Hello", "meta": {"note": "a", "order": 7}}')
+    theirs = answer('{"category": "refund", "reply": "Good day", "meta": {"note": "b", "order": 7}}')
+    assert json_fields(None, ours, theirs) == 0.5
+    assert JsonFields(ignore=["reply"])(None, ours, theirs) == 2 / 3
+    assert JsonFields(ignore=["reply", "meta.note"])(None, ours, theirs) == 1
+    assert JsonFields(ignore=["category.x", "none", "meta.order.y"])(None, ours, theirs) == 0.5
