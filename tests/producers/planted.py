@@ -100,5 +100,6 @@ INNOCENT: list[str] = [
     "1. first 2. second 3. third 10. tenth",
     "2001-02-03-04",
     "eyJust a word, AIzaria, ghost_writer, xoxo-love",
+    "docker run -it -v $PWD:/app image",
     "invoice 2024-0000123456 dated 13-05-2024",
 ]

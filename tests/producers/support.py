@@ -126,7 +126,7 @@ def topics_on(bootstrap: str, prefix: str, partitions: int = 4) -> Iterator[Topi
 
 
 def read_all(bootstrap: str, topics: Topics, until: Callable[[Sent], bool]) -> Sent:
-    """Everything in the mirror's topics, read until ``until`` holds."""
+    """Everything in the mirror's topics, read until ``until`` holds and it is complete by its own ledger."""
     consumer = confluent_kafka.Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "reads", "auto.offset.reset": "earliest"}
     )
@@ -140,7 +140,8 @@ def read_all(bootstrap: str, topics: Topics, until: Callable[[Sent], bool]) -> S
     messages: list[tuple[str, int, bytes]] = []
     try:
         for _ in range(300):  # of a tenth of a second; a test that waits in vain fails on what is missing
-            if until(Sent(messages)):
+            sent = Sent(messages)
+            if until(sent) and len(sent.requests) == len(sent.served) == sent.rows["mirrored"]:
                 break
             for message in consumer.consume(1000, 0.1):
                 if message.error() is None:
