@@ -27,7 +27,13 @@ from faust.types import TP
 
 from shadowlane.errors import BrokerError
 from shadowlane.evaluators.scorers import ScorerSet
-from shadowlane.processors.faust_edge import Backpressure, check_assignment, faust_options
+from shadowlane.processors.faust_edge import (
+    Backpressure,
+    check_assignment,
+    check_compiled,
+    faust_options,
+    fetch_promptly,
+)
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.pairing.service import Pairing
 from shadowlane.processors.produce import EnvelopeProducer
@@ -51,6 +57,7 @@ def run(settings: Settings) -> None:
     """
     scorers = {r.name: ScorerSet.from_rollout(r, settings.prices) for r in settings.rollouts}
     partitions = ensure_topics(settings.kafka)
+    check_compiled()
     use_uvloop()
     for name in ("faust", "mode", "aiokafka"):  # some forty lines for a start and a stop
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -58,6 +65,7 @@ def run(settings: Settings) -> None:
     # them for cycles again and again, and they have none.
     gc.set_threshold(20_000, 20, 20)
     loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")
     with tempfile.TemporaryDirectory(prefix="shadowlane-pairing-") as directory:
         try:
@@ -117,6 +125,7 @@ class Shell:
         )
         self.app: Any = faust.App(**faust_options(settings, directory), loop=loop)
         app = self.app
+        fetch_promptly(app)
         self.backpressure = Backpressure(app, {Role.SERVED: topics.served, Role.SHADOW: topics.shadow})
 
         async def served(stream: Any) -> None:
