@@ -79,8 +79,6 @@ class _Tee:
     def __init__(self, mirror: "Mirror", exchange: Exchange) -> None:
         self._mirror = mirror
         self._exchange = exchange
-        self._request: list[bytes] = []
-        self._request_bytes = 0
         self._request_complete = False
         self._answer_complete = False
 
@@ -89,16 +87,7 @@ class _Tee:
             if message["type"] != "http.request" or self._request_complete:
                 return
             self._request_complete = not message.get("more_body", False)
-            part = message.get("body", b"")
-            self._request_bytes += len(part)
-            if self._request_bytes > self._mirror.settings.max_body_bytes:
-                self._request.clear()
-                self._exchange.leave_out("request_too_large")
-            elif part and self._exchange.wants_content():
-                self._request.append(part)
-            if self._request_complete and self._exchange.wants_content():
-                self._exchange.request(b"".join(self._request))
-                self._request.clear()
+            self._exchange.request_piece(message.get("body", b""), last=self._request_complete)
         except Exception as exc:
             self._mirror.trouble(exc)
 

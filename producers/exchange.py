@@ -45,6 +45,7 @@ class Exchange:
     finished: bool = False
     cost: int = 0
     full: bool = False  # the mirror had no room: nothing is held, and it will be dropped
+    _pieces: tuple[bytes, ...] = ()  # of a request's body that is still coming
     _credit: int = 0  # bytes reserved and not yet used
     _size: int = 0
 
@@ -94,6 +95,17 @@ class Exchange:
         elif self.wants_content() and self._reserve(len(body)):
             self.body = body
 
+    def request_piece(self, data: bytes, *, last: bool) -> None:
+        """The request's body as it is read."""
+        if not self.wants_content():
+            return
+        if sum(map(len, self._pieces)) + len(data) > self._max_bytes:
+            self.leave_out("request_too_large")
+        elif self._reserve(len(data)):
+            self._pieces += (data,)
+            if last:
+                self.body, self._pieces = b"".join(self._pieces), ()
+
     def respond(self, status: int, content_type: str = "", content_encoding: str = "") -> None:
         """An answer begins; what an earlier attempt had brought is let go."""
         if self.status or self.chunks:
@@ -126,8 +138,8 @@ class Exchange:
         """Mirror it without its content: nobody's answer is cut short in silence."""
         if not self.left_out:
             self.left_out = why
-        self._credit += len(self.body) + self._held()
-        self.body, self.chunks, self.chunk_times = b"", [], []
+        self._credit += len(self.body) + sum(map(len, self._pieces)) + self._held()
+        self.body, self._pieces, self.chunks, self.chunk_times = b"", (), [], []
         self._give_back()
 
     def wants_content(self) -> bool:
@@ -175,7 +187,7 @@ class Exchange:
         self.full = True
         buffer.release(self.cost)
         self.cost = self._credit = 0
-        self.body, self.chunks, self.chunk_times = b"", [], []
+        self.body, self._pieces, self.chunks, self.chunk_times = b"", (), [], []
         return False
 
     def _give_back(self) -> None:
