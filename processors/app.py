@@ -82,9 +82,11 @@ def run(settings: Settings) -> None:
                     raise shell.failure from exit_
                 if exit_.code:
                     raise
+            finally:
+                progress = shell.pairing.progress()
+                log.info("pairing stopped: %s", " ".join(f"{name}={n}" for name, n in progress.items()))
         finally:
             producer.close(0.0)
-    log.info("pairing stopped: %s", " ".join(f"{k}={v}" for k, v in shell.pairing.progress().items()))
 
 
 def use_uvloop() -> None:

@@ -65,7 +65,7 @@ def check_compiled() -> None:
     The one in Python acknowledges an envelope that it skips because a rebalance began meanwhile, though it is
     read again: a kill before it is resolved again would lose it. The compiled one does not.
     """
-    if faust.streams._CStreamIterator is None:
+    if getattr(faust.streams, "_CStreamIterator", None) is None:
         log.warning(
             "Faust runs without its compiled parts: a kill right after a rebalance may lose an envelope. "
             "Install faust-streaming from a wheel, and unset NO_CYTHON"

@@ -15,7 +15,10 @@ from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Outcome, Response, Role, pair_id
 
 HALF_BYTES = 2048
-"""What a half takes in memory beside the text of its record: objects, keys, numbers (measured: 1.5 to 2 KB)."""
+"""What a half takes in memory beside the text of its record, by measurement 1.2 to 2 KB: objects, keys, numbers.
+
+Text beyond Latin-1 takes 2 to 4 bytes a character in Python, and up to that much more than its record.
+"""
 
 REMEMBERED = 100_000
 """Pairs whose ids are remembered once they are out, so that a half that comes again need not wait."""
