@@ -195,12 +195,14 @@ def drive(system: System, upgrade: Upgrade, port: int, requests: int) -> None:
 
     def ask(number: int) -> None:
         prompt = prompts[number % len(prompts)]
-        with mirror.context(attributes={"slice": prompt["slice"]}):
-            # A model that has no recording of a prompt answers 400, as a service may see it happen.
-            with contextlib.suppress(openai.BadRequestError):
-                client.chat.completions.create(
-                    model=upgrade.stable, messages=[{"role": "user", "content": prompt["prompt"]}]
-                )
+        # A model that has no recording of a prompt answers 400, as a service may see it happen.
+        with (
+            mirror.context(attributes={"slice": prompt["slice"]}),
+            contextlib.suppress(openai.BadRequestError),
+        ):
+            client.chat.completions.create(
+                model=upgrade.stable, messages=[{"role": "user", "content": prompt["prompt"]}]
+            )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     label = f"{upgrade.stable} -> {upgrade.candidate} {upgrade.fault}"

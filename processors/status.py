@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import admin as kafka_admin
+from confluent_kafka.admin import AdminClient
 
 from shadowlane.errors import StoreError
 from shadowlane.processors.kafka import client_options
@@ -84,8 +85,9 @@ def _behind(admin: AdminClient, group: str, read: list[TopicPartition], timeout:
     asked = [ConsumerGroupTopicPartitions(group)]
     committed = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
     at = {(tp.topic, tp.partition): tp.offset for tp in committed.topic_partitions or []}
-    latest: Any = admin.list_offsets({tp: OffsetSpec.latest() for tp in read}, request_timeout=timeout)
-    earliest: Any = admin.list_offsets({tp: OffsetSpec.earliest() for tp in read}, request_timeout=timeout)
+    spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
+    latest: Any = admin.list_offsets({tp: spec.latest() for tp in read}, request_timeout=timeout)
+    earliest: Any = admin.list_offsets({tp: spec.earliest() for tp in read}, request_timeout=timeout)
     first = {(tp.topic, tp.partition): future.result().offset for tp, future in earliest.items()}
     behind = 0
     for tp, future in latest.items():

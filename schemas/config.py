@@ -59,12 +59,20 @@ class ClickHouse(Section):
 
 
 class Worker(Section):
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(default=64, description="candidate calls in flight")
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="candidate calls in flight"
+    )
     timeout_s: Positive = Field(default=60.0, description="of one attempt, from sending to the last byte")
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    retry_base_s: Positive = Field(default=0.5, description="first wait; doubled, with jitter, for each attempt more")
-    retry_max_s: Positive = Field(default=30.0, description="longest wait, also where retry-after asks for more")
-    drain_s: Annotated[float, Field(ge=0)] = Field(default=10.0, description="how long a clean stop waits for calls")
+    retry_base_s: Positive = Field(
+        default=0.5, description="first wait; doubled, with jitter, for each attempt more"
+    )
+    retry_max_s: Positive = Field(
+        default=30.0, description="longest wait, also where retry-after asks for more"
+    )
+    drain_s: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="how long a clean stop waits for calls"
+    )
 
 
 class Pairing(Section):
@@ -92,7 +100,9 @@ class Price(Section):
 
 class Scorer(Section):
     name: Name = Field(description="as the entry point in the group shadowlane.scorers is called")
-    quality_weight: Annotated[float, Field(ge=0)] = Field(default=0.0, description="its weight in quality_score")
+    quality_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="its weight in quality_score"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="handed to the scorer as arguments")
 
 
@@ -111,10 +121,14 @@ class Stable(Section):
 
 
 class Candidate(Section):
-    kind: Literal["openai", "http"] = Field(default="openai", description="http posts the body as it is to base_url")
+    kind: Literal["openai", "http"] = Field(
+        default="openai", description="http posts the body as it is to base_url"
+    )
     model: str = Field(default="", description="'' keeps the model that the service asked for")
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
-    api_key_env: str = Field(default="", description="the environment variable that holds the shadow side's own key")
+    api_key_env: str = Field(
+        default="", description="the environment variable that holds the shadow side's own key"
+    )
     headers: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="parameters that replace the request's own; null takes one out"
@@ -146,7 +160,9 @@ class Stage(Section):
     duration_hours: Positive | None = Field(
         default=168.0, description="at its end without a verdict: inconclusive. null never ends"
     )
-    min_hours: Annotated[float, Field(ge=0)] = Field(default=1.0, description="shortest stay before promoting")
+    min_hours: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="shortest stay before promoting"
+    )
     min_pairs: Annotated[int, Field(ge=1)] = 500
     traffic_cycle_hours: Annotated[float, Field(ge=0)] = Field(
         default=24.0, description="the pairs must span it before promoting: a night says nothing of the day"
@@ -168,7 +184,9 @@ class Rollout(Section):
         default_factory=lambda: {"error_rate": "<0.5%", "quality_score": ">0.90"}
     )
     auto_rollback: AutoRollback = AutoRollback()
-    margin: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.02, description="of the relative quality tests")
+    margin: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.02, description="of the relative quality tests"
+    )
     stage: Stage = Stage()
 
     # What, when it changes, makes the pairs so far say nothing of what comes: a new epoch.

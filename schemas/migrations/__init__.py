@@ -41,6 +41,7 @@ class Client(Protocol):
 
     def rows(self, query: str) -> Sequence[Sequence[Any]]:
         """A query's rows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

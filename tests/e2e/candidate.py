@@ -26,7 +26,13 @@ class Candidate(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         self._send(
-            200, {"object": "chat.completion", "model": body.get("model", "m"), "choices": choices, "usage": usage}
+            200,
+            {
+                "object": "chat.completion",
+                "model": body.get("model", "m"),
+                "choices": choices,
+                "usage": usage,
+            },
         )
 
     def _send(self, status: int, document: object) -> None:

@@ -132,7 +132,8 @@ def sent_to(system: System, service: str) -> int:
     client = clickhouse_connect.get_client(port=system.settings["clickhouse"]["port"], database="shadowlane")
     try:
         query = "SELECT sum(requests) FROM ledger WHERE row = 'eligible' AND service = {service:String}"
-        return int(client.query(query, parameters={"service": service}).first_row[0] or 0)
+        rows = client.query(query, parameters={"service": service}).result_rows
+        return int(rows[0][0] or 0) if rows else 0
     finally:
         client.close()
 

@@ -1,6 +1,7 @@
 """Records survive the way to bytes and back; what can't be read is refused with its reason, line by line."""
 
 import dataclasses
+from typing import Any
 
 import orjson
 import pytest
@@ -29,8 +30,8 @@ json_values = st.recursive(
 )
 
 
-def records(kind: type) -> st.SearchStrategy:
-    by_type = {
+def records(kind: Any) -> st.SearchStrategy[Any]:
+    by_type: dict[Any, st.SearchStrategy[Any]] = {
         str: text.filter(bool),
         int: integers,
         float: st.floats(allow_nan=False, allow_infinity=False),

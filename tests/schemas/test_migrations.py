@@ -130,3 +130,20 @@ def columns(client: Client, table: str) -> list[str]:
         parameters={"table": table},
     )
     return [row[0] for row in found.result_rows]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "row"),
+    [
+        ("pair_log", "request_id, outcome", "'r', 'scored'"),
+        ("pair_log", "pair_id, request_id, outcome", "'p', 'r', 'better'"),
+        ("pair_log", "pair_id, request_id, outcome, schema_version", "'p', 'r', 'scored', 2"),
+        ("ledger_log", "instance, row", "'i', 'scored'"),
+        ("dead_letter_log", "component", "'sink'"),
+    ],
+)
+def test_what_is_no_record_is_refused(settings: ClickHouse, table: str, columns: str, row: str) -> None:
+    client = store.connect(settings)
+    store.migrate(client, settings.database)
+    with pytest.raises(store.BadRowsError, match="VIOLATED_CONSTRAINT"), store.querying(settings):
+        client.command(f"INSERT INTO {table} ({columns}) SELECT {row}")

@@ -35,7 +35,7 @@ def test_a_candidate_as_good_as_the_stable_version_is_promoted() -> None:
     assert verdict.missing == ()
     assert verdict.pairs_needed == 0
     assert verdict.reason.startswith(
-        "shown on 2000 pairs: quality is not worse than stable's by 0.02 or more"
+        "shown on 2,000 pairs: quality is not worse than stable's by 0.02 or more"
     )
 
 
