@@ -6,6 +6,10 @@ from typing import Any, Protocol
 
 import confluent_kafka
 
+# list_topics imports this at its first call. In the mirror's thread that would take the module's import lock, and
+# a service that forks in that moment would have a child that waits for it for ever.
+import confluent_kafka.admin
+
 from shadowlane.errors import BrokerError, ConfigError
 from shadowlane.schemas.topics import Topics
 

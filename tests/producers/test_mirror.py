@@ -226,7 +226,7 @@ CHILD = """
 import os, sys, json
 from shadowlane import Mirror
 from shadowlane.producers import ids
-mirror = Mirror("shop", kafka=sys.argv[1], topic_prefix=sys.argv[2])
+mirror = Mirror("shop", kafka=sys.argv[1], topic_prefix=sys.argv[2], exit_timeout=float(sys.argv[4]))
 @mirror.observe(route="work")
 def work(who, n):
     return n
@@ -234,9 +234,11 @@ how = sys.argv[3]
 """
 
 
-def run_child(kafka: KafkaAddress, topics: Topics, how: str, code: str) -> subprocess.CompletedProcess[str]:
+def run_child(
+    kafka: KafkaAddress, topics: Topics, how: str, code: str, exit_timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", CHILD + code, kafka.bootstrap_servers, topics.prefix, how],
+        [sys.executable, "-c", CHILD + code, kafka.bootstrap_servers, topics.prefix, how, str(exit_timeout)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -306,7 +308,7 @@ def test_the_end_of_the_process_flushes(kafka: KafkaAddress) -> None:
 
 def test_the_end_of_the_process_does_not_wait_for_a_kafka_that_is_away() -> None:
     nowhere = KafkaAddress(f"127.0.0.1:{free_port()}", "nowhere")
-    done = run_child(nowhere, Topics("x"), "exit", "for n in range(50): work('it', n)")
+    done = run_child(nowhere, Topics("x"), "exit", "for n in range(50): work('it', n)", exit_timeout=0.2)
     assert done.returncode == 0
     assert "before Kafka had acknowledged 50 requests" in done.stderr
 

@@ -211,3 +211,17 @@ def test_a_service_at_rest_asks_kafka_nothing() -> None:
     bench.link.partitions = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     for _ in range(5):
         bench.step(10)
+
+
+def test_while_kafkas_client_is_full_requests_stay_in_the_buffer_unencoded() -> None:
+    bench = Bench()
+    bench.link.room = 0
+    bench.come()
+    bench.step(urgent=True)
+    bench.come()
+    bench.step(urgent=True)
+    assert bench.buffer.queued() == 1
+    bench.link.room = 10
+    bench.step(urgent=True)
+    bench.step(urgent=True)
+    assert sum(bench.ids(TOPICS.requests).values()) == 2

@@ -11,6 +11,7 @@ import pytest
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers import Mirror
+from shadowlane.producers.calls import Call
 from tests.producers.model_server import ANSWERS, TEXT, Server, model_server
 from tests.producers.support import FakeMirror
 
@@ -371,3 +372,19 @@ def test_a_disabled_mirror_leaves_the_client_alone(server: Server) -> None:
     before = dict(client.__dict__)
     assert Mirror("shop", enabled=False).wrap(client) is client
     assert client.__dict__ == before
+
+
+def test_an_attempt_that_ends_after_the_next_one_began_says_nothing(fake: FakeMirror) -> None:
+    call = Call(fake.mirror, "r", started=0.0)
+    first = call.attempt("json", b"{}", "")
+    assert first is not None
+    first.respond(500, "", "")
+    second = call.attempt("json", b"{}", "")
+    assert second is not None
+    second.respond(200, "", "")
+    second.chunk(b"the answer")
+    first.end(OSError("late"))
+    call.returned()
+    second.end()
+    _, served = fake.one()
+    assert (served.error, served.output, served.attempts) == ("", "the answer", 2)
