@@ -19,7 +19,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     unexpected = [reason for reason in _skipped(reporter) if not reason.startswith(MAY_BE_MISSING)]
-    if os.environ.get("CI") and unexpected and session.exitstatus == pytest.ExitCode.OK:
+    if reporter and os.environ.get("CI") and unexpected and session.exitstatus == pytest.ExitCode.OK:
         reporter.write_line(f"\nin CI these must not be skipped: {'; '.join(unexpected)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
