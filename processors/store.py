@@ -75,7 +75,14 @@ _LINES = {
 
 
 class BadRowsError(StoreError):
-    """ClickHouse can't read some of the rows: sending them again is of no use."""
+    """ClickHouse can't read some of the rows: sending them again is of no use.
+
+    ``str(error)`` may quote a part of a row, so it is not for logs; ``code`` is ClickHouse's.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def connect(clickhouse: ClickHouse, *, timeout_s: int = 300) -> Client:
@@ -182,7 +189,7 @@ def _explained(exc: Exception, where: str, database: str) -> StoreError:
             f"clickhouse.port (the HTTP port) right? ({said})"
         )
     if code in _BAD_ROWS:
-        return BadRowsError(f"ClickHouse can't read the rows: {said}")
+        return BadRowsError(f"ClickHouse can't read the rows: {said[:1000]}", code)
     if code in _NOT_MIGRATED:
         return StoreError(
             f"the database {database} at {where} is not set up: run `shadowlane store migrate`, or put "

@@ -64,7 +64,11 @@ class Writer:
         try:
             self._insert(table, block.lines(), block.token)
         except BadRowsError as exc:
-            log.warning("ClickHouse refuses the block %s, so each line is looked at: %s", block.token, exc)
+            log.warning(
+                "ClickHouse refuses the block %s (its code %d), so each line is looked at",
+                block.token,
+                exc.code,
+            )
             return self._sort_out(block, table, read)
         return 0
 
@@ -124,11 +128,10 @@ class Writer:
         lines = [Line(letter.source_offset, letter.source_line, encode(letter)) for letter in letters]
         lost: list[tuple[Line, str]] = []
         self._insert_readable("dead_letter_log", block, lines, lost)
-        for line, reason in lost:
+        for line, _ in lost:
             log.error(
-                "can't keep the dead letter at %s, offset %d, line %d, which stays in Kafka alone: %s",
+                "ClickHouse refuses the dead letter at %s, offset %d, line %d: it stays in Kafka alone",
                 block.partition,
                 line.offset,
                 line.number,
-                reason,
             )

@@ -277,6 +277,23 @@ def test_a_stop_while_the_store_is_away_leaves_the_rest_to_the_next_start(
         check(scene, made)
 
 
+def test_several_sinks_share_the_partitions(kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> None:
+    scene, made = Scene(kafka, clickhouse), day(START)
+    with scene.running() as one:
+        scene.produce(scene.topics.pairs, envelopes(made.pairs[:100]))
+        until(lambda: one.progress.rows == 100, "the first pairs")
+        with scene.running() as two:
+
+            def second_has_its_share() -> bool:
+                scene.produce(scene.topics.pairs, envelopes(made.pairs[:50]))
+                return two.progress.rows > 0
+
+            until(second_has_its_share, "the second sink writes too")
+            scene.produce_day(made)
+            until(scene.all_committed, "all is committed")
+    check(scene, made)
+
+
 def test_a_stop_inserts_what_was_read(kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> None:
     scene, made = Scene(kafka, clickhouse, max_wait_s=3600), day(START)
     scene.produce(scene.topics.pairs, [encode(pair) for pair in made.scored[:100]])
