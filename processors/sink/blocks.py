@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from shadowlane.schemas.config import Sink
 
@@ -33,9 +34,16 @@ class Block:
 
     @property
     def token(self) -> str:
-        """What ClickHouse knows the insert by: the same messages always have the same."""
+        """What ClickHouse knows the insert by: the same messages always have the same.
+
+        A checksum of the messages is a part of it, because offsets come again: where a topic was made anew,
+        or the embedded broker was started again, other messages have the offsets of stored ones.
+        """
         topic, number = self.partition
-        return f"{topic}:{number}:{self.first}-{self.last}"
+        checksum = 0
+        for value in self.values:
+            checksum = crc32(b"\n", crc32(value, checksum))
+        return f"{topic}:{number}:{self.first}-{self.last}:{checksum:08x}"
 
     @property
     def promise(self) -> str:

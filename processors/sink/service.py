@@ -1,10 +1,10 @@
 """The sink's loop: Kafka's messages into blocks, blocks into ClickHouse, offsets after them.
 
 Delivery is at least once, and a row counts once. A block is inserted under a token made of its topic,
-partition and offsets, and the offsets that it is made of are committed first, as metadata of the old offset:
-after a crash the next owner makes the same block again, and ClickHouse knows its token. Where the broker
-keeps no metadata (the embedded one), or the token is forgotten, a row may be stored twice, and the tables'
-keys and the views still show it once.
+partition, offsets and content, and the offsets that it is made of are committed first, as metadata of the
+old offset: after a crash the next owner makes the same block again, and ClickHouse knows its token. Where the
+broker keeps no metadata (the embedded one), or the token is forgotten, a row may be stored twice, and the
+tables' keys and the views still show it once.
 """
 
 import logging
