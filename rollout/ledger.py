@@ -31,8 +31,10 @@ class Ledger:
     ``other_epoch`` requests were resolved while the rollout's configuration was another one. ``in_flight``
     requests are young enough to be still on their way, ``missing`` ones are not: each is a request of which
     the system has lost sight. ``excess``: more answers than requests in some minute, for instance since a
-    mirror was killed before it could say what it had seen. ``reasons``: row -> reason -> requests.
-    ``unreadable``: dead letters that name no request, and so stand beside the ledger.
+    mirror was killed before it could say what it had seen. A mirror says it each second, so an answer may be
+    stored before its request is counted: in a minute that is young enough it counts as eligible already.
+    ``reasons``: row -> reason -> requests. ``unreadable``: dead letters that name no request, and so stand
+    beside the ledger.
     """
 
     eligible: int = 0
@@ -71,6 +73,10 @@ def add_up(entries: Iterable[Entry], now: datetime, wait: timedelta) -> Ledger:
             sign = 1 if entry.row == "eligible" else -1
             open_by_minute[entry.minute] = open_by_minute.get(entry.minute, 0) + sign * entry.requests
     young = now - wait - SLACK
+    for minute, n in open_by_minute.items():
+        if n < 0 and minute >= young:
+            totals["eligible"] -= n
+            open_by_minute[minute] = 0
     return Ledger(
         **totals,
         in_flight=sum(n for minute, n in open_by_minute.items() if n > 0 and minute >= young),

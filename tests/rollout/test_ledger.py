@@ -81,6 +81,16 @@ def test_one_minutes_surplus_does_not_hide_anothers_loss() -> None:
     assert (ledger.missing, ledger.excess, ledger.adds_up) == (1, 1, False)
 
 
+@given(minutes, st.sampled_from(RESOLVED), st.integers(1, 20))
+def test_an_answer_that_comes_before_its_request_is_counted_adds_up(
+    resolved: dict[datetime, dict[str, int]], row: str, count: int
+) -> None:
+    ledger = add_up([*entries_of(resolved), Entry(YOUNG, row, "", count)], NOW, WAIT)
+    assert ledger.adds_up
+    assert ledger.in_flight == 0
+    assert ledger.eligible == sum(getattr(ledger, row) for row in RESOLVED)
+
+
 def test_young_ends_where_the_wait_and_its_slack_end() -> None:
     edge = NOW - WAIT - SLACK
     assert add_up([Entry(edge, "eligible", "", 1)], NOW, WAIT).in_flight == 1
