@@ -35,6 +35,12 @@ T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell)
 
 ENVELOPE_MAX_BYTES = 256 * 1024
 DEAD_LETTER_MAX_BYTES = 128 * 1024
+REASON_MAX = 1000
+# An id is repeated in every record that follows, so nothing could be written of a record whose id is too long.
+REQUEST_ID_MAX = 1000
+# 2100-01-01, in Unix milliseconds. Beyond 2106 ClickHouse's minutes start again from 1970; a clock that counts
+# microseconds is beyond it too.
+TIME_END = 4_102_444_800_000
 
 # (record type, version) -> how to bring a record of that version to the next one.
 UPGRADES: dict[tuple[type, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -70,8 +76,8 @@ def decode(kind: type[T], line: bytes) -> T:
     """The record in one line of JSON. Fields that this version does not know are left out.
 
     Raises:
-        CodecError: not JSON, not an object, a newer schema version, a required field missing, or a value
-            of the wrong type; the text says which.
+        CodecError: not JSON, not an object, a newer schema version, a required field missing, a value of the
+            wrong type, a time before 1970 or after 2099, an id that is empty or too long; the text says which.
     """
     try:
         raw = orjson.loads(line)
@@ -81,7 +87,7 @@ def decode(kind: type[T], line: bytes) -> T:
         raise CodecError(f"a record is a JSON object, this is {_json_type(raw)}")
     version = raw.get("schema_version", SCHEMA_VERSION)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise CodecError(f"schema_version {version!r} is no version")
+        raise CodecError(f"schema_version {str(version)[:50]!r} is no version")
     if version > SCHEMA_VERSION:
         raise CodecError(
             f"schema_version {version} is newer than this shadowlane, which reads {SCHEMA_VERSION}"
@@ -101,8 +107,14 @@ def decode(kind: type[T], line: bytes) -> T:
     attributes = values.get("attributes")
     if attributes and not all(type(value) is str for value in attributes.values()):
         raise CodecError(f"{kind.__name__}.attributes may hold strings alone")
-    if values.get("request_id") == "" and "request_id" in _REQUIRED[kind]:
+    request_id = values.get("request_id", "")
+    if not request_id and "request_id" in _REQUIRED[kind]:
         raise CodecError(f"{kind.__name__}.request_id is empty")
+    if len(request_id) > REQUEST_ID_MAX:
+        raise CodecError(f"{kind.__name__}.request_id is longer than {REQUEST_ID_MAX} characters")
+    for name in _TIMES[kind]:
+        if not 0 <= values[name] < TIME_END:
+            raise CodecError(f"{kind.__name__}.{name} is {values[name]}: no time in Unix milliseconds")
     values["schema_version"] = SCHEMA_VERSION
     return kind(**values)
 
@@ -123,7 +135,10 @@ def validate(kind: type[T], raw: Any) -> T:
 def dead_letter(
     line: bytes, reason: str, *, component: str, topic: str, partition: int, offset: int, number: int, ts: int
 ) -> DeadLetter:
-    """The dead letter of one line: the payload as it came (cut at 128 KiB), the request's id if any."""
+    """The dead letter of one line: the payload as it came (cut at 128 KiB), the request's id if any.
+
+    ``reason`` is cut at 1,000 characters: it may quote the line.
+    """
     kept = line[:DEAD_LETTER_MAX_BYTES]
     try:
         payload, encoding = kept.decode("utf-8"), "utf-8"
@@ -133,7 +148,7 @@ def dead_letter(
         dead_letter_id=f"{topic}:{partition}:{offset}:{number}:{zlib.crc32(line):08x}",
         ts=ts,
         component=component,
-        reason=reason,
+        reason=reason[:REASON_MAX],
         source_topic=topic,
         source_partition=partition,
         source_offset=offset,
@@ -172,6 +187,7 @@ def _allowed(annotation: Any) -> frozenset[type] | None:
 
 _FIELDS: dict[type, dict[str, frozenset[type] | None]] = {}
 _REQUIRED: dict[type, frozenset[str]] = {}
+_TIMES: dict[type, tuple[str, ...]] = {}  # all required
 for _kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell):
     _hints = typing.get_type_hints(_kind)
     _FIELDS[_kind] = {f.name: _allowed(_hints[f.name]) for f in dataclasses.fields(_kind)}
@@ -180,3 +196,4 @@ for _kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell):
         for f in dataclasses.fields(_kind)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     )
+    _TIMES[_kind] = tuple(name for name in ("ts", "completed_at", "minute") if name in _hints)

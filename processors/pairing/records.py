@@ -11,6 +11,9 @@ from shadowlane.schemas.events import ABSTAINING, Outcome, Pair, Response, Role,
 KEPT_TEXT = 64 * 1024
 """Characters of each output that are kept where a pair is too large for Kafka."""
 
+KEPT_NAME = 1024
+"""Characters of every other text that are kept there, and of all attributes together."""
+
 
 class Scored(Protocol):
     """What the scorers say of one pair; what abstained is left out."""
@@ -45,7 +48,7 @@ def read(side: Role, line: bytes) -> Response:
     """
     response = decode(Response, line)
     if response.role != side:
-        raise CodecError(f"Response.role is {response.role!r} on the topic of {side} responses")
+        raise CodecError(f"Response.role is {response.role[:50]!r} on the topic of {side} responses")
     # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
     # No record can be nested deeper than it has brackets, so nearly all are spared the attempt.
     if line.count(b"[") + line.count(b"{") > 200:
@@ -120,15 +123,25 @@ def to_score(match: Match) -> tuple[Any, Response, Response] | None:
 
 
 def shortened(pair: Pair) -> Pair:
-    """The pair without the request and with less text, its scores whole: for one too large for Kafka."""
-    return dataclasses.replace(
+    """The pair without the request and with less text, its scores whole: for one too large for Kafka.
+
+    Always less than 1 MB, since an id is short (:mod:`shadowlane.schemas.codec`).
+    """
+    texts = {
+        field.name: text[: KEPT_TEXT if field.name.endswith("_output") else KEPT_NAME]
+        for field in dataclasses.fields(pair)
+        if isinstance(text := getattr(pair, field.name), str) and field.name not in ("pair_id", "request_id")
+    }
+    small = sum(len(name) + len(text) for name, text in pair.attributes.items()) <= KEPT_NAME
+    cut: Pair = dataclasses.replace(
         pair,
         request=None,
         stable_tool_calls=None,
         candidate_tool_calls=None,
-        stable_output=pair.stable_output[:KEPT_TEXT],
-        candidate_output=pair.candidate_output[:KEPT_TEXT],
+        attributes=pair.attributes if small else {},
+        **texts,
     )
+    return cut
 
 
 def _outcome(match: Match, stable: Response | None, candidate: Response | None) -> tuple[Outcome, str]:

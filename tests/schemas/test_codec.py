@@ -40,8 +40,9 @@ def records(kind: Any) -> st.SearchStrategy[Any]:
         dict[str, str]: st.dictionaries(text, text, max_size=3),
         dict[str, float]: st.dictionaries(text, st.floats(0, 1), max_size=3),
     }
+    times = dict.fromkeys(("ts", "completed_at", "minute"), st.integers(0, codec.TIME_END - 1))
     fields = {
-        f.name: by_type.get(f.type, json_values)
+        f.name: times.get(f.name, by_type.get(f.type, json_values))
         for f in dataclasses.fields(kind)
         if f.name != "schema_version"
     }
@@ -101,6 +102,10 @@ def test_what_is_not_known_yet_is_left_out_and_defaults_fill_in() -> None:
         (line(attributes={"a": 1}), "MirroredRequest.attributes may hold strings alone"),
         (line(schema_version=SCHEMA_VERSION + 1), "is newer than"),
         (line(schema_version="x"), "is no version"),
+        (line(schema_version=[]), "is no version"),
+        (line(ts=-1), "MirroredRequest.ts is -1: no time"),
+        (line(ts=1_700_000_000_000_000), "no time in Unix milliseconds"),
+        (line(request_id="r" * 1001), "request_id is longer than 1000"),
     ],
 )
 def test_a_line_that_cant_be_read_says_why(bad: bytes, reason: str) -> None:
@@ -150,6 +155,18 @@ def test_a_dead_letter_of_a_huge_record_is_cut_and_says_how_long_it_was() -> Non
     )
     assert len(huge.payload) == codec.DEAD_LETTER_MAX_BYTES
     assert huge.payload_bytes == 20_000_000
+
+
+@pytest.mark.parametrize("field", ["schema_version", "request_id"])
+def test_a_dead_letter_is_small_whatever_was_wrong(field: str) -> None:
+    huge = line(**{field: "x" * 5_000_000})
+    with pytest.raises(CodecError) as refused:
+        codec.decode(MirroredRequest, huge)
+    for reason in (str(refused.value), "x" * 5_000_000):
+        letter = codec.dead_letter(
+            huge, reason, component="worker", topic="t", partition=0, offset=0, number=0, ts=0
+        )
+        assert len(codec.encode(letter)) < codec.DEAD_LETTER_MAX_BYTES + 3000
 
 
 def test_pair_ids_are_made_of_request_rollout_and_epoch_alone() -> None:

@@ -139,7 +139,12 @@ def columns(client: Client, table: str) -> list[str]:
         ("pair_log", "pair_id, request_id, outcome", "'p', 'r', 'better'"),
         ("pair_log", "pair_id, request_id, outcome, schema_version", "'p', 'r', 'scored', 2"),
         ("ledger_log", "instance, row", "'i', 'scored'"),
+        ("pair_log", "pair_id, request_id, outcome, ts", "'p', 'r', 'scored', -1"),
+        ("pair_log", "pair_id, request_id, outcome, ts", "'p', 'r', 'scored', 1700000000000000"),
+        ("pair_log", "pair_id, request_id, outcome, completed_at", "'p', 'r', 'scored', 4102444800000"),
+        ("ledger_log", "instance, row, minute", "'i', 'eligible', 4102444800000"),
         ("dead_letter_log", "component", "'sink'"),
+        ("dead_letter_log", "dead_letter_id, component, ts", "'d', 'sink', -1"),
     ],
 )
 def test_what_is_no_record_is_refused(settings: ClickHouse, table: str, columns: str, row: str) -> None:

@@ -260,6 +260,18 @@ def test_a_pair_too_large_for_kafka_loses_its_texts_and_keeps_its_numbers(harnes
     assert harness.pairing.progress()["shortened"] == 1
 
 
+def test_a_pair_of_which_everything_is_too_large_fits_into_a_message(harness: Harness) -> None:
+    huge = "\x00" * 300_000  # six bytes each
+    names = dict.fromkeys(("model", "output", "finish_reason", "error", "error_message", "traceparent"), huge)
+    harness.read(Role.SERVED, served("a", **names, attributes={"tenant": huge}))
+    harness.read(Role.SHADOW, shadow("a", **names, attributes={"tenant": huge}, tool_calls=[{"name": huge}]))
+    harness.answer(RecordTooLargeError("too large"))
+    (pair,) = harness.pairs()
+    assert len(encode(pair)) < 1_000_000
+    harness.answer()
+    assert len(harness.acknowledged) == 2
+
+
 def test_a_scorer_that_fails_is_said_once_and_counted(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -199,6 +199,7 @@ def test_bulk_goes_step_by_step() -> None:
         role="shadow",
         output="text",
         request={"x": 1},
+        attributes={"a": "b"},
     )
     first = without_bulk(whole)
     assert first is not None
@@ -206,7 +207,10 @@ def test_bulk_goes_step_by_step() -> None:
     second = without_bulk(first)
     assert second is not None
     assert (second.output, second.error) == ("", "bad_response")
-    assert without_bulk(second) is None
+    third = without_bulk(second)
+    assert third is not None
+    assert (third.attributes, third.error) == ({}, "bad_response")
+    assert without_bulk(third) is None
 
 
 def wait_for_line(scene: Scene, *lines: str) -> None:
