@@ -76,8 +76,9 @@ class Report:
 def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Report:
     """The report on the present epoch of ``rollout``. Raises StoreError."""
     rules = rules_of(rollout)
-    verdict = read_verdict(rows, rollout, rules, now)
+    # The ledger first: while pairs come in, what is read after it has all that it says was scored.
     ledger = read_ledger(rows, settings, rollout, now)
+    verdict = read_verdict(rows, rollout, rules, now)
     metrics = {metric.name: _tested(metric, verdict) for metric in verdict.metrics}
     if not ScorerSet.from_rollout(rollout, settings.prices).grades_both_sides:
         # Agreement with the stable answer grades the candidate alone: the two means are of different things.
