@@ -63,6 +63,11 @@ def serve(port: int) -> NoReturn:
     """
     argv, environment = command(port)
     check_port_is_free(port)
+    # Tansu prints each group that it describes. A pipe that nobody reads would be full after 190 of them, and the
+    # broker would stand still; what goes wrong it says on stderr.
+    sys.stdout.flush()
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
     os.execve(argv[0], argv, environment)  # noqa: S606  # no shell is wanted
 
 

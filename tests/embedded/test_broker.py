@@ -46,6 +46,13 @@ def test_bytes_go_through_in_order() -> None:
     assert received[0].headers() == [("h", b"\x00")]
 
 
+def test_it_goes_on_although_nobody_reads_what_it_prints() -> None:
+    with embedded_broker() as broker:  # its stdout is a pipe, of which one line is read
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        for _ in range(400):
+            admin.describe_consumer_groups(["nobody"], request_timeout=10)["nobody"].result(30)
+
+
 def test_a_port_that_is_taken_is_one_clear_sentence() -> None:
     with embedded_broker() as broker:
         port = int(broker.bootstrap_servers.rpartition(":")[2])
