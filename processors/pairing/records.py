@@ -127,13 +127,13 @@ def shortened(pair: Pair) -> Pair:
 
     Always less than 1 MB, since an id is short (:mod:`shadowlane.schemas.codec`).
     """
-    texts = {
+    texts: dict[str, Any] = {
         field.name: text[: KEPT_TEXT if field.name.endswith("_output") else KEPT_NAME]
         for field in dataclasses.fields(pair)
         if isinstance(text := getattr(pair, field.name), str) and field.name not in ("pair_id", "request_id")
     }
     small = sum(len(name) + len(text) for name, text in pair.attributes.items()) <= KEPT_NAME
-    cut: Pair = dataclasses.replace(
+    return dataclasses.replace(
         pair,
         request=None,
         stable_tool_calls=None,
@@ -141,7 +141,6 @@ def shortened(pair: Pair) -> Pair:
         attributes=pair.attributes if small else {},
         **texts,
     )
-    return cut
 
 
 def _outcome(match: Match, stable: Response | None, candidate: Response | None) -> tuple[Outcome, str]:
