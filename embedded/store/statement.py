@@ -1,7 +1,8 @@
 """What the text of a statement says before the engine sees it: where an INSERT's data begins.
 
-chDB takes an INSERT's statement and its data apart, so that binary data needs no quoting; ClickHouse's
-HTTP interface sends them as one text. This module finds the seam, as ClickHouse's parser does.
+ClickHouse's HTTP interface takes an INSERT's statement and its data as one text, or one in the URL and one in
+the body; chDB reads data with every byte intact only from a file. This module finds the seam, as ClickHouse's
+parser does.
 """
 
 import re
@@ -96,6 +97,20 @@ def _with_format(text: bytes, keyword: _Token, name: _Token | None) -> Insert | 
     header = _decode(text[: keyword.start])
     format_name = _decode(text[name.start : name.end])
     return Insert(header, "Values" if format_name.lower() == "values" else format_name, before_data.end())
+
+
+def from_file(header: str, path: str, format_name: str) -> str:
+    """The INSERT of ``header`` with its data in a file: FROM INFILE stands before SETTINGS, if there are any."""
+    text, depth, seam = header.encode(), 0, len(header.encode())
+    for token in _tokens(text):
+        if token.text in _OPENING:
+            depth += 1
+        elif token.text in _CLOSING:
+            depth -= 1
+        elif depth == 0 and token.start and _is_word(token, b"SETTINGS"):
+            seam = token.start
+    before, settings = text[:seam].decode(), text[seam:].decode()
+    return f"{before} FROM INFILE '{path}' {settings} FORMAT {format_name}"
 
 
 def _is_word(token: _Token | None, word: bytes) -> bool:

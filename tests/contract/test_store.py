@@ -422,6 +422,27 @@ def test_an_insert_that_fails_inserts_nothing(store: Client) -> None:
     assert store.command("SELECT count() FROM t") == 0
 
 
+def test_a_block_that_breaks_a_constraint_is_refused_whole(store: Client) -> None:
+    """The error comes after parsing: an engine that only listens until then acknowledges rows it did not store."""
+    store.command(
+        "CREATE TABLE checked (a UInt64, CONSTRAINT small CHECK a < 10) ENGINE = MergeTree ORDER BY a"
+    )
+    with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
+        store.raw_insert("checked", insert_block=b'{"a": 1}\n{"a": 11}', fmt="JSONEachRow")
+    with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
+        store.insert("checked", [[2], [12]], column_names=["a"])
+    store.insert("checked", [[3]], column_names=["a"])
+    assert store.query("SELECT a FROM checked").result_rows == [(3,)]
+
+
+def test_an_insert_may_carry_settings(store: Client) -> None:
+    store.command("CREATE TABLE set_by_statement (a UInt64) ENGINE = MergeTree ORDER BY a")
+    store.command(
+        "INSERT INTO set_by_statement (a) SETTINGS max_threads = 1 FORMAT JSONEachRow", data='{"a": 7}\n'
+    )
+    assert store.query("SELECT a FROM set_by_statement").result_rows == [(7,)]
+
+
 def test_max_execution_time_ends_a_query(store: Client) -> None:
     with pytest.raises(DatabaseError) as raised:
         store.command(

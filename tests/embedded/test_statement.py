@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.embedded.store.statement import find_insert, output_format
+from shadowlane.embedded.store.statement import find_insert, from_file, output_format
 
 HEADERS = [
     "INSERT INTO t",
@@ -97,3 +97,20 @@ def test_no_text_is_too_strange(text: bytes) -> None:
 )
 def test_the_output_format(text: str, expected: str) -> None:
     assert output_format(text.encode(), "CSV") == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("INSERT INTO t", "INSERT INTO t FROM INFILE '/f'  FORMAT Native"),
+        ("INSERT INTO t (a, b)", "INSERT INTO t (a, b) FROM INFILE '/f'  FORMAT Native"),
+        (
+            "INSERT INTO t (a) SETTINGS max_threads = 1",
+            "INSERT INTO t (a)  FROM INFILE '/f' SETTINGS max_threads = 1 FORMAT Native",
+        ),
+        ("INSERT INTO t (settings)", "INSERT INTO t (settings) FROM INFILE '/f'  FORMAT Native"),
+        ("INSERT INTO `settings`", "INSERT INTO `settings` FROM INFILE '/f'  FORMAT Native"),
+    ],
+)
+def test_data_may_come_from_a_file(header: str, expected: str) -> None:
+    assert from_file(header, "/f", "Native") == expected
