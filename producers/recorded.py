@@ -99,7 +99,7 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
         attributes=read.attributes,
         traceparent=request.traceparent,
         **served.model_dump(exclude={"model"}),
-        model=served.model or asked,
+        model=asked or served.model,
     )
     return request, response
 

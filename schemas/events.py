@@ -103,7 +103,7 @@ class Response:
     arm: str = ""  # "" on what was served while no rollout is known to the service: it is the stable version
     rollout: str = ""  # the shadow side knows its rollout and epoch, the served side does not
     epoch: str = ""
-    model: str = ""
+    model: str = ""  # as asked; the name that the server resolved it to may differ
     output: str = ""  # the text of the answer; the JSON text of a JSON service's response
     tool_calls: Any = None  # list of {"name": str, "arguments": str}, or None
     finish_reason: str = ""

@@ -32,7 +32,7 @@ def output_tokens(request: Any, answer: Response) -> float | None:
 
 @side_scorer(unit="usd")
 class Cost:
-    """USD by the configuration's ``prices``, under the name of the model that answered, exactly.
+    """USD by the configuration's ``prices``, under the name of the model that was asked, exactly.
 
     ``gpt-4o`` is no price for ``gpt-4o-2024-08-06``: versions differ in price. Abstains where there is no
     price, or the tokens are not known.

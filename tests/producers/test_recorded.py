@@ -42,7 +42,7 @@ def test_a_chat_completion_is_read_as_the_mirror_reads_it() -> None:
         },
     )
     assert response.tool_calls == [{"name": "find", "arguments": '{"q": 1}'}]
-    assert (response.finish_reason, response.model) == ("tool_calls", "m-1-0613")
+    assert (response.finish_reason, response.model) == ("tool_calls", "m-1")
     assert (response.input_tokens, response.output_tokens) == (3, 4)
 
 

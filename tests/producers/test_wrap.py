@@ -176,7 +176,7 @@ def test_an_answer_is_mirrored(server: Server, fake: FakeMirror, model: str) -> 
         **({"stream": True} if "stream" in model else {}),
     }
     assert (request.protocol, request.route, request.model) == ("openai.chat", "chat.completions", model)
-    assert (served.output, served.finish_reason, served.model) == (TEXT, "stop", "served-model")
+    assert (served.output, served.finish_reason, served.model) == (TEXT, "stop", model)
     assert (served.input_tokens, served.output_tokens) == (7, 3)
     assert (served.error, served.status, served.role, served.attempts) == ("", 200, "served", 1)
     assert served.latency_ms > 0
