@@ -99,9 +99,8 @@ def _behind(admin: AdminClient, group: str, read: list[TopicPartition], timeout:
 def _store(settings: Settings) -> Part:
     where = f"{settings.clickhouse.host}:{settings.clickhouse.port}"
     try:
-        client = connect(settings.clickhouse)
-        version = client.command("SELECT version()")
+        client = connect(settings.clickhouse)  # which asks for the version
         client.close()
     except StoreError as exc:
         return Part("store", False, str(exc))
-    return Part("store", True, f"{where}, ClickHouse {version}")
+    return Part("store", True, f"{where}, ClickHouse {client.server_version}")
