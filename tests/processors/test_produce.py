@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -91,9 +92,12 @@ def producing(kafka: Kafka, **envelope: Any) -> Iterator[EnvelopeProducer]:
         producer.close(0)
 
 
-def settings(address: KafkaAddress, prefix: str, **client: Any) -> Kafka:
+def settings(address: KafkaAddress, **client: Any) -> Kafka:
     kafka = Kafka(
-        bootstrap_servers=address.bootstrap_servers, topic_prefix=prefix, partitions=2, client=client
+        bootstrap_servers=address.bootstrap_servers,
+        topic_prefix=f"produce-{uuid4().hex[:12]}",  # a broker may outlive the session
+        partitions=2,
+        client=client,
     )
     ensure_topics(kafka.model_copy(update={"client": {}}))
     return kafka
@@ -118,7 +122,7 @@ def read_all(kafka: Kafka, topic: str, count: int) -> dict[int, list[bytes]]:
 
 
 def test_all_arrive_in_order_and_are_told_once(kafka: KafkaAddress) -> None:
-    config, told, count = settings(kafka, "produce-order"), Told(), 3000
+    config, told, count = settings(kafka), Told(), 3000
     with producing(config, max_bytes=4096, linger_ms=5) as producer:
         for n in range(count):
             producer.send(config.topics.pairs, n % 2, b'{"n":%d}' % n, told.of(n))
@@ -130,7 +134,7 @@ def test_all_arrive_in_order_and_are_told_once(kafka: KafkaAddress) -> None:
 
 
 def test_without_a_flush_the_linger_sends(kafka: KafkaAddress) -> None:
-    config, told = settings(kafka, "produce-linger"), Told()
+    config, told = settings(kafka), Told()
     with producing(config) as producer:
         producer.send(config.topics.pairs, 0, b"{}", told.of(1))
         assert told.wait(1) == [(1, None)]
@@ -139,7 +143,7 @@ def test_without_a_flush_the_linger_sends(kafka: KafkaAddress) -> None:
 
 
 def test_a_full_queue_of_librdkafka_waits_and_drops_nothing(kafka: KafkaAddress) -> None:
-    config = settings(kafka, "produce-full", **{"queue.buffering.max.messages": 1})
+    config = settings(kafka, **{"queue.buffering.max.messages": 1})
     told, count = Told(), 60
     with producing(config, max_bytes=1024, linger_ms=0) as producer:
         for n in range(count):
@@ -151,7 +155,7 @@ def test_a_full_queue_of_librdkafka_waits_and_drops_nothing(kafka: KafkaAddress)
 def test_a_callback_that_raises_harms_nobody_else(
     kafka: KafkaAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config, told = settings(kafka, "produce-raises"), Told()
+    config, told = settings(kafka), Told()
 
     def bad(error: Exception | None) -> None:
         raise RuntimeError("a bug")

@@ -18,6 +18,7 @@ from shadowlane.schemas.codec import decode, encode, unpack
 from shadowlane.schemas.config import Envelope, Kafka
 from shadowlane.schemas.events import DeadLetter, MirroredRequest, Response
 from shadowlane.schemas.topics import partition_of
+from tests.services import KafkaAddress
 
 PARTITIONS = 2
 RUN = (
@@ -31,14 +32,15 @@ class Scene:
     """Starts workers, writes requests, reads what comes out."""
 
     def __init__(
-        self, directory: Path, bootstrap_servers: str, prefix: str, base_url: str, **sections: Any
+        self, directory: Path, address: KafkaAddress, prefix: str, base_url: str, **sections: Any
     ) -> None:
         self.directory = directory
         self.kafka = Kafka(
-            bootstrap_servers=bootstrap_servers,
+            bootstrap_servers=address.bootstrap_servers,
             topic_prefix=prefix,
             partitions=PARTITIONS,
-            session_timeout_s=2,
+            # Joining takes the embedded broker half of it; Kafka allows no less than six.
+            session_timeout_s=2.0 if address.kind == "embedded" else 6.0,
             client={"log_level": 0},
         )
         ensure_topics(self.kafka)
