@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import Consumer, Message, TopicPartition
 from shadowlane.errors import BrokerError, StoreError
 from shadowlane.processors.kafka import consumer_options, ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
+from shadowlane.processors.reading import check_passes
 from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
 from shadowlane.processors.sink.writer import Writer
 from shadowlane.processors.store import connect, insert_lines, migrate
@@ -56,7 +57,7 @@ def run(settings: Settings) -> None:
     the partitions.
 
     Raises:
-        BrokerError: Kafka can't be reached at the start.
+        BrokerError: Kafka can't be reached at the start, or lets nothing be read.
         StoreError: ClickHouse can't be reached at the start (within 30 s), or its schema is not this
             version's.
     """
@@ -122,6 +123,7 @@ class Sink:
 
     def _take(self, message: Message) -> None:
         if error := message.error():
+            check_passes(error, message.topic() or "the sink's topics")
             log.warning("reading %s: %s", message.topic(), error.str())
             return
         topic, partition, offset = message.topic(), message.partition(), message.offset()

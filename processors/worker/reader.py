@@ -16,6 +16,7 @@ from confluent_kafka.cimpl import Consumer, KafkaError, Message
 
 from shadowlane.errors import BrokerError
 from shadowlane.processors.kafka import consumer_options
+from shadowlane.processors.reading import check_passes
 from shadowlane.processors.worker.offsets import Offsets, Ticket
 from shadowlane.schemas.codec import unpack
 from shadowlane.schemas.config import Kafka
@@ -26,13 +27,6 @@ POLL_S = 0.1
 COMMIT_S = 1.0
 FULL_S = 0.5  # how long reading waits for room before it pauses the partitions: resuming fetches them again
 BATCH = 256  # lines
-HOPELESS = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +163,7 @@ class Reader:
     def _begin(self, message: Message) -> list[Work]:
         error = message.error()
         if error is not None:
-            if error.fatal() or error.code() in HOPELESS:
-                raise BrokerError(f"reading {self._topic}: {error.str()}")
+            check_passes(error, self._topic)
             log.warning("reading %s: %s", self._topic, error.str())
             return []
         partition, offset, value = message.partition(), message.offset(), message.value()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -22,8 +23,9 @@ def stage(
     scenes = []
 
     def build(address: KafkaAddress = kafka, **sections: Any) -> Scene:
-        prefix = request.node.name.replace("_", "-")[:80]
-        scenes.append(Scene(tmp_path, address.bootstrap_servers, prefix, candidate.base_url, **sections))
+        # A broker may outlive the session, so a name of the test alone would find its last run's records.
+        prefix = f"{request.node.name.replace('_', '-')[:80]}-{uuid4().hex[:8]}"
+        scenes.append(Scene(tmp_path, address, prefix, candidate.base_url, **sections))
         return scenes[-1]
 
     yield build
@@ -179,6 +181,18 @@ def test_without_kafka_it_stops_loudly_rather_than_skip(stage: Stage, candidate:
     candidate.release()
     assert worker.wait(90) != 0
     assert "BrokerError" in scene.log.read_text()
+
+
+def test_a_session_timeout_that_kafka_refuses_is_said(stage: Stage, kafka: KafkaAddress) -> None:
+    scene = stage(client={"session.timeout.ms": 1000, "heartbeat.interval.ms": 250})
+    worker = scene.start()
+    if kafka.kind == "embedded":  # which takes any
+        scene.write(request("a"))
+        scene.read_until(lambda: len(scene.responses) == 1)
+        assert scene.terminate(worker) == 0
+    else:
+        assert worker.wait(60) != 0
+        assert "set kafka.session_timeout_s between" in scene.log.read_text()
 
 
 def test_a_key_that_is_missing_is_said_at_the_start(stage: Stage) -> None:
