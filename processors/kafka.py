@@ -1,5 +1,6 @@
 """Kafka at the edge: the clients' options, the topics, and the start-up checks."""
 
+import logging
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ from confluent_kafka.cimpl import NewTopic
 from shadowlane.errors import BrokerError
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.topics import Topics
+
+log = logging.getLogger("shadowlane.kafka")
 
 
 def client_options(kafka: Kafka, client_id: str) -> dict[str, Any]:
@@ -92,9 +95,11 @@ def check_copartitioned(topics: Topics, partitions: dict[str, int]) -> None:
 
 
 def _partitions(admin: AdminClient, topics: Topics, kafka: Kafka, deadline: float) -> dict[str, int]:
+    told = False
     while True:
         try:
-            listed = admin.list_topics(timeout=min(5.0, max(0.1, deadline - time.monotonic())))
+            # A short call: no signal is seen within it.
+            listed = admin.list_topics(timeout=min(1.0, max(0.1, deadline - time.monotonic())))
             return {
                 name: len(meta.partitions)
                 for name, meta in listed.topics.items()
@@ -106,4 +111,8 @@ def _partitions(admin: AdminClient, topics: Topics, kafka: Kafka, deadline: floa
                     f"no broker answers at {kafka.bootstrap_servers} ({exc.args[0].str()}): "
                     "is it running, and is kafka.bootstrap_servers right?"
                 ) from exc
+            if not told:
+                told = True
+                left = deadline - time.monotonic()
+                log.warning("no broker answers at %s yet; trying for %.0f s", kafka.bootstrap_servers, left)
             time.sleep(0.2)

@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except OSError as exc:
-        raise ConfigError(f"{path}: can't be read ({exc.strerror}); name the file with --config") from exc
+        raise ConfigError(f"{path}: can't be read ({exc.strerror}): name a file that is there") from exc
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
         mark = getattr(exc, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
@@ -37,7 +37,18 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         raise ConfigError(
             f"{path}: a configuration is made of sections (kafka:, rollouts:, …), not {content!r:.40}"
         )
-    return content, dict(_lines(node, ()))
+    lines: dict[Location, int] = {}
+    twice = []
+    for location, line in _lines(node, ()):
+        if location in lines:  # YAML's reader would keep the last one, and say nothing
+            first = lines[location]
+            twice.append(
+                f"{path}:{line}: {dotted(location)}: is there twice (first in line {first}): take one out"
+            )
+        lines.setdefault(location, line)
+    if twice:
+        raise ConfigError("\n".join(twice))
+    return content, lines
 
 
 def _lines(node: yaml.Node | None, at: Location) -> Iterator[tuple[Location, int]]:
@@ -64,15 +75,10 @@ def _explain_one(
     error: dict[str, Any], lines: dict[Location, int], source: str, model: type[pydantic.BaseModel]
 ) -> str:
     location: Location = error["loc"]
-    key = dotted(location)
     variable = "SHADOWLANE_" + "__".join(str(part).upper() for part in location)
-    in_file = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+    where = place(location, lines, source) if location else source
     if variable in os.environ:
         where = f"environment: {variable}"
-    elif in_file is not None:
-        where = f"{source}:{in_file}: {key}"
-    else:
-        where = f"{source}: {key}" if key else source
     return f"{where}: {_what(error, location, model)}"
 
 
@@ -92,6 +98,13 @@ def _what(error: dict[str, Any], location: Location, model: type[pydantic.BaseMo
         return f"{error['input']!r} is none of {context.get('expected')}"
     value = "" if kind == "value_error" else f" (it is {error['input']!r:.80})"
     return f"{message[:1].lower()}{message[1:]}{value}"
+
+
+def place(location: Location, lines: dict[Location, int], source: str) -> str:
+    """``file:line: key`` of a place in a file; the line of what it stands in, where it is not there itself."""
+    within = (location[:n] for n in range(len(location), 0, -1))
+    line = next((lines[outer] for outer in within if outer in lines), None)
+    return f"{source}: {dotted(location)}" if line is None else f"{source}:{line}: {dotted(location)}"
 
 
 def dotted(location: Location) -> str:

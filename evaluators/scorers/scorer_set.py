@@ -11,7 +11,7 @@ from typing import Any
 from shadowlane.errors import ConfigError
 from shadowlane.evaluators.scorers.contract import Kind, Unit
 from shadowlane.evaluators.scorers.registry import find, make
-from shadowlane.schemas.config import Price, Rollout
+from shadowlane.schemas.config import Price, Rollout, Scorer
 from shadowlane.schemas.events import Response
 
 _ROUNDING = 1e-9  # a mean of ones may come out as 1.0000000000000002
@@ -53,28 +53,30 @@ class ScorerSet:
         self._side_weights = {name: weight for name, weight in self._weights.items() if name in both_sides}
 
     @classmethod
-    def from_rollout(cls, rollout: Rollout, prices: Mapping[str, Price]) -> "ScorerSet":
+    def from_rollout(
+        cls, rollout: Rollout, prices: Mapping[str, Price], key: Callable[[int], str] | None = None
+    ) -> "ScorerSet":
         """The scorers that a rollout names, with their options and weights.
 
+        Args:
+            key: says where in the configuration the n-th scorer is, for messages.
+
         Raises:
-            ConfigError: a scorer that is not known, is named twice, can't be loaded, or is none; options
-                that it does not take; a weight for what is no score.
+            ConfigError: a line for each scorer that is not known, is named twice, can't be loaded, or is none;
+                that has options which it does not take, or a weight and is no score.
         """
         scorers: list[_Scorer] = []
+        faults: list[str] = []
         for position, wanted in enumerate(rollout.scorers):
-            where = f"rollouts[{rollout.name}].scorers[{position}]"
-            if any(scorer.name == wanted.name for scorer in scorers):
-                raise ConfigError(f"{where}.name: {wanted.name!r} is there twice: take one out")
-            target, mark = find(wanted.name, f"{where}.name")
-            if wanted.quality_weight and mark.unit != "score":
-                raise ConfigError(
-                    f"{where}.quality_weight: {wanted.name!r} is measured in {mark.unit}, and quality is made "
-                    "of scores in [0, 1] alone: take the weight out"
-                )
-            if not math.isfinite(wanted.quality_weight):
-                raise ConfigError(f"{where}.quality_weight: {wanted.quality_weight} is no weight")
-            call = make(target, mark, wanted.options, prices, where)
-            scorers.append(_Scorer(wanted.name, mark.kind, mark.unit, call))
+            where = key(position) if key else f"rollouts[{rollout.name}].scorers[{position}]"
+            try:
+                if any(other.name == wanted.name for other in rollout.scorers[:position]):
+                    raise ConfigError(f"{where}.name: {wanted.name!r} is there twice: take one out")
+                scorers.append(_scorer(wanted, prices, where))
+            except ConfigError as exc:
+                faults.append(str(exc))
+        if faults:
+            raise ConfigError("\n".join(faults))
         return cls(scorers, {s.name: s.quality_weight for s in rollout.scorers})
 
     @property
@@ -125,6 +127,19 @@ class ScorerSet:
         theirs = 0.0 if candidate_failed else _mean(shared, scored.candidate)
         if ours is not None and theirs is not None:
             scored.quality_difference = theirs - ours
+
+
+def _scorer(wanted: Scorer, prices: Mapping[str, Price], where: str) -> _Scorer:
+    target, mark = find(wanted.name, f"{where}.name")
+    if wanted.quality_weight and mark.unit != "score":
+        raise ConfigError(
+            f"{where}.quality_weight: {wanted.name!r} is measured in {mark.unit}, and quality is made "
+            "of scores in [0, 1] alone: take the weight out"
+        )
+    if not math.isfinite(wanted.quality_weight):
+        raise ConfigError(f"{where}.quality_weight: {wanted.quality_weight} is no weight")
+    call = make(target, mark, wanted.options, prices, where)
+    return _Scorer(wanted.name, mark.kind, mark.unit, call)
 
 
 def units(rollout: Rollout) -> dict[str, Unit]:

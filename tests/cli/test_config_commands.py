@@ -96,3 +96,37 @@ def test_a_component_without_a_broker_says_so() -> None:
     done = shadowlane("status", "--json")
     assert done.returncode == 1
     assert not json.loads(done.stdout)["up"]
+
+
+def test_every_fault_of_criteria_and_scorers_is_told_with_its_line(tmp_path: Path) -> None:
+    done = check(
+        tmp_path,
+        """
+rollouts:
+  - name: a
+    candidate: {base_url: "http://127.0.0.1:9/v1"}
+    success_criteria:
+      error_rate: "<5"
+      quality_score: "much"
+    auto_rollback: {trigger: "error_rate > 2% OR"}
+    scorers:
+      - {name: fuzy}
+      - {name: exact, quality_weight: 1}
+      - {name: latency, quality_weight: 1}
+""",
+    )
+    assert done.returncode == 2
+    for line, key in (
+        (6, "success_criteria.error_rate"),
+        (7, "success_criteria.quality_score"),
+        (8, "auto_rollback.trigger"),
+        (10, "scorers[0].name"),
+        (12, "scorers[2].quality_weight"),
+    ):
+        assert f"file.yaml:{line}: rollouts[0].{key}: " in done.stderr
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    done = check(tmp_path, "kafka: {partitions: 4}\nworker: {concurrency: 2}\nkafka: {partitions: 8}\n")
+    assert done.returncode == 2
+    assert "file.yaml:3: kafka: is there twice (first in line 1)" in done.stderr

@@ -1,10 +1,15 @@
 """A model's text is data in a terminal too."""
 
+import io
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from shadowlane.cli.pairs import prompt_of
 from shadowlane.cli.render import bar, evidence, number, printable, shortened, signed
+from shadowlane.cli.report import ROWS, _ledger
 
 
 @given(st.text())
@@ -45,3 +50,11 @@ def test_the_prompt_is_the_last_thing_the_user_said() -> None:
     assert prompt_of('{"messages": [{"role": "user", "content": [{"type": "text", "text": "c"}]}]}') == "c"
     assert prompt_of('{"question": 1}') == '{"question": 1}'
     assert prompt_of("") == ""
+
+
+def test_only_the_numbers_of_the_ledger_stand_on_the_right() -> None:
+    ledger: dict[str, Any] = dict.fromkeys(ROWS, 0) | {"scored": 7, "eligible": 7, "unreadable": 0}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_ledger(ledger | {"adds_up": True, "reasons": {}}))
+    scored = next(line for line in console.export_text().splitlines() if line.startswith("scored"))
+    assert scored.split("█")[-1].startswith("  both answers")

@@ -4,11 +4,11 @@ Exit codes, of every command:
 
 ==== =====================================================================================
 0    done; of ``status``: everything is up; of ``report --exit-code``: promote
-1    of ``status``: something is down
+1    of ``status``: something is down; of ``replay``: some lines were refused
 2    the command or the configuration is wrong; the message says where and what to do
 3    Kafka can't be reached, or refuses
 4    ClickHouse can't be reached, or refuses
-5    a component stopped by itself, loudly; its log says why
+5    a component stopped by itself; its log says why
 10   of ``report --exit-code``: hold
 11   of ``report --exit-code``: inconclusive
 12   of ``report --exit-code``: roll back
@@ -32,6 +32,8 @@ def main() -> None:
     """Runs one command, and turns its errors into one message on stderr and an exit code."""
     try:
         from shadowlane.cli.app import app
+    except KeyboardInterrupt:  # the imports take a moment, and so may Ctrl-C
+        sys.exit(EXIT_INTERRUPTED)
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("shadowlane"):
             raise

@@ -32,11 +32,9 @@ ConfigFile = Annotated[
         "--config", "-c", metavar="FILE", help="YAML; else SHADOWLANE_CONFIG, else ./shadowlane.yaml."
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document, stable; documented in docs/report.md.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 RolloutName = Annotated[
-    str | None, typer.Argument(metavar="[ROLLOUT]", help="May be left out where there is only one.")
+    str | None, typer.Argument(metavar="ROLLOUT", help="May be left out where there is only one.")
 ]
 
 
@@ -84,9 +82,9 @@ def replay(
     file: Annotated[Path, typer.Argument(help="JSON lines; '-' is standard input. Format: docs/replay.md.")],
     config: ConfigFile = None,
     service: Annotated[str, typer.Option(help="The service, of lines that name none.")] = "replay",
-    route: Annotated[str, typer.Option(help="The route, of lines that name none.")] = "/chat/completions",
+    route: Annotated[str, typer.Option(help="The route, of lines that name none.")] = "chat.completions",
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests a second; as fast as it goes else.")
+        float | None, typer.Option(min=0.001, help="Requests a second; else as fast as it goes.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="The whole file so many times.")] = 1,
 ) -> None:
@@ -119,7 +117,7 @@ def report(
     config: ConfigFile = None,
     as_json: AsJson = False,
     exit_code: Annotated[
-        bool, typer.Option(help="Exit code by verdict: 0 promote, 10 hold, 11, 12 roll back.")
+        bool, typer.Option(help="Exit code by verdict: 0 promote, 10 hold, 11 inconclusive, 12 roll back.")
     ] = False,
 ) -> None:
     """The verdict on a rollout, what it rests on, and where every request went."""

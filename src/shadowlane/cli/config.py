@@ -1,5 +1,6 @@
 """`shadowlane config schema` and `shadowlane config check`."""
 
+import os
 from pathlib import Path
 
 import orjson
@@ -7,6 +8,7 @@ import typer
 
 from shadowlane.evaluators.check import check
 from shadowlane.schemas.config import Settings, load
+from shadowlane.schemas.config_errors import place, read_yaml
 
 
 def print_schema() -> None:
@@ -19,7 +21,8 @@ def print_schema() -> None:
 def check_file(file: Path) -> None:
     """Raises ConfigError with all that is wrong; else says what the file declares."""
     settings = load(file)
-    check(settings)
+    _, lines = read_yaml(file)
+    check(settings, lambda location: place(location, lines, str(file)))
     typer.echo(f"{file}: right")
     for rollout in settings.rollouts:
         criteria = ", ".join(f"{metric} {limit}" for metric, limit in rollout.success_criteria.items())
@@ -28,5 +31,8 @@ def check_file(file: Path) -> None:
             f"{rollout.stable.model or 'any model'} -> {rollout.candidate.model or 'the same model'} "
             f"at {rollout.candidate.base_url}; promote on {criteria}; roll back on {rollout.auto_rollback.trigger}"
         )
+        variable = rollout.candidate.api_key_env
+        if variable and not os.environ.get(variable):
+            typer.echo(f"    {variable} is not set here; the shadow worker needs it")
     if not settings.rollouts:
         typer.echo("  no rollout: requests are mirrored, and nothing is shadowed")

@@ -19,6 +19,7 @@ from shadowlane.schemas.config import Settings
 
 EXIT_REFUSED = 1
 SHOWN = 20  # refused lines that are told one by one
+KAFKA_WAIT_S = 5.0
 
 
 def run_replay(
@@ -32,10 +33,14 @@ def run_replay(
     """
     if str(file) == "-" and repeat > 1:
         raise ConfigError("standard input can be read once: --repeat needs a file")
-    ensure_topics(settings.kafka)
+    if str(file) != "-":
+        _opened(file).close()
     kafka = settings.kafka
-    sent = refused = 0
     console = Console(stderr=True)
+    with console.status(f"asking Kafka at {kafka.bootstrap_servers}"):
+        ensure_topics(kafka, KAFKA_WAIT_S)
+    sent = refused = 0
+    unclaimed: dict[tuple[str, str], int] = {}
     with (
         Publisher(kafka.bootstrap_servers, topic_prefix=kafka.topic_prefix, client=kafka.client) as publisher,
         _progress(console, file, repeat) as (progress, task),
@@ -57,13 +62,22 @@ def run_replay(
                         )
                     continue
                 sent += 1
-                progress.update(task, sent=f"{sent:,}")
+                progress.update(task, sent=f"{sent:,} sent")
+                if settings.rollout_for(request.service, request.route) is None:
+                    named = request.service, request.route
+                    unclaimed[named] = unclaimed.get(named, 0) + 1
                 if rate:
                     time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-        progress.update(task, sent=f"{sent:,}, waiting for Kafka")
+        progress.update(task, sent=f"{sent:,} sent, waiting for Kafka")
         complete = publisher.flush(300.0)
         dropped = publisher.stats()["dropped"]
     typer.echo(f"{sent:,} sent, {refused:,} refused", err=True)
+    for (named_service, named_route), count in sorted(unclaimed.items(), key=lambda item: -item[1])[:SHOWN]:
+        typer.echo(
+            f"{count:,} of them belong to no rollout: none takes service {named_service!r}, "
+            f"route {named_route!r}",
+            err=True,
+        )
     if dropped or not complete:
         raise BrokerError(f"Kafka did not take everything within its time: dropped {dropped or 'unknown'}")
     if refused:
@@ -73,24 +87,23 @@ def run_replay(
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank."""
     with contextlib.ExitStack() as stack:
-        source: BinaryIO
-        if str(file) == "-":
-            source = sys.stdin.buffer
-        else:
-            try:
-                source = stack.enter_context(file.open("rb"))
-            except OSError as exc:
-                raise ConfigError(f"{file}: can't be read ({exc.strerror})") from exc
+        source = sys.stdin.buffer if str(file) == "-" else stack.enter_context(_opened(file))
         for number, line in enumerate(source, start=1):
             if line.strip():
                 yield number, line
 
 
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as exc:
+        raise ConfigError(f"{file}: can't be read ({exc.strerror})") from exc
+
+
 @contextlib.contextmanager
 def _progress(console: Console, file: Path, repeat: int) -> Iterator[tuple[Progress, TaskID]]:
     size = None if str(file) == "-" or not file.exists() else file.stat().st_size * repeat
-    columns = (TextColumn("replay"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(
-        *columns, TextColumn("{task.fields[sent]} sent"), TimeElapsedColumn(), console=console
-    ) as progress:
-        yield progress, progress.add_task("replay", total=size, sent="0")
+    share = TextColumn("{task.percentage:>3.0f}%") if size else TextColumn("")
+    columns = (TextColumn("replay"), BarColumn(), share, TextColumn("{task.fields[sent]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        yield progress, progress.add_task("replay", total=size, sent="0 sent")

@@ -1,6 +1,7 @@
 """`shadowlane report`."""
 
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,7 +73,7 @@ def render(report: Report) -> RenderableType:
     return Padding(Group(*parts), (1, 0))
 
 
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def _table(*columns: str, right: Collection[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -133,7 +134,7 @@ def _tests(report: Report) -> Table:
 
 def _ledger(ledger: dict[str, Any]) -> Group:
     eligible = ledger["eligible"]
-    table = _table("requests", "", "", "", right=("",))
+    table = _table("requests", "", "", "")
     table.columns[1].justify = "right"
     for row, meaning in ROWS.items():
         count = ledger[row]

@@ -8,6 +8,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
 from shadowlane.errors import ConfigError
@@ -47,8 +48,7 @@ def table(parts: list[Part]) -> Table:
     for column in ("part", "state", "behind", ""):
         grid.add_column(column, justify="right" if column == "behind" else "left")
     for part in parts:
-        state = "[green]up[/]" if part.up else "[red]down[/]"
-        grid.add_row(
-            part.name, state, "" if part.behind is None else str(part.behind), f"[dim]{part.detail}[/]"
-        )
+        state = Text("up", "green") if part.up else Text("down", "red")
+        behind = "" if part.behind is None else str(part.behind)
+        grid.add_row(part.name, state, behind, Text(part.detail, "dim"))
     return grid

@@ -16,6 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from shadowlane.cli import EXIT_CONFIG
+from shadowlane.cli.store import connected
 from shadowlane.cli.up_status import Progress
 from shadowlane.embedded.broker import wait_until_ready
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
@@ -39,10 +41,12 @@ class Child:
     log: Path
     process: Popen[bytes] | None = None
     started_at: list[float] = field(default_factory=list)
+    log_start: int = 0  # where in its log this start's lines begin
 
     def start(self, now: float) -> None:
         self.started_at.append(now)
         with self.log.open("ab") as log:
+            self.log_start = log.tell()
             self.process = Popen(
                 self.argv,
                 stdout=log,
@@ -75,21 +79,28 @@ class Child:
             self.process.wait()
 
     def last_words(self, lines: int = 12) -> str:
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        """The end of what it has said since it was last started."""
+        said = self.log.read_bytes()[self.log_start :] if self.log.exists() else b""
+        return "\n".join(said.decode(errors="replace").splitlines()[-lines:])
 
 
 def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool) -> None:
     """Starts all, shows it, and stops all on SIGINT or SIGTERM.
 
     Raises:
-        ConfigError: an address that can't be ours to start a server at.
+        ConfigError: an address that can't be ours to start a server at; a directory that can't be used;
+            a component says that the configuration is wrong.
         BrokerError, StoreError: a server does not come up.
         ShadowlaneError: a component does not stay up.
     """
     check(settings)
     logs = data / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(
+            f"the directory {data} can't be used ({exc.strerror}): choose another with --data"
+        ) from exc
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -109,14 +120,15 @@ def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool
                 [*command, "embedded", "store", "--data", str(data / "store"), "--port", str(store_port)],
                 logs / "store.log",
             )
+            console.print("starting broker and store …")
             for child in (broker, store):
                 child.start(time.monotonic())
                 started.append(child)
             _await(broker, lambda: wait_until_ready(settings.kafka.bootstrap_servers, 0.5), stop, BrokerError)
-            _await(store, lambda: connect(settings.clickhouse).close(), stop, StoreError)
+            _await(store, lambda: connect(settings.clickhouse, timeout_s=5).close(), stop, StoreError)
         if not stop.is_set():
             ensure_topics(settings.kafka)
-            migrate(connect(settings.clickhouse), settings.clickhouse.database)
+            migrate(connected(settings), settings.clickhouse.database)
             for child in components:
                 child.start(time.monotonic())
                 started.append(child)
@@ -176,6 +188,8 @@ def _start_again(child: Child, now: float, console: Console) -> None:
             f"the embedded broker ended (exit code {child.exit_code}), and what it held is gone with it; "
             f"start again, and see {child.log}:\n{child.last_words()}"
         )
+    if child.exit_code == EXIT_CONFIG:  # it will say the same again
+        raise ConfigError(f"{child.name} does not start:\n{child.last_words()}")
     if not child.may_restart(now):
         raise ShadowlaneError(
             f"{child.name} ended {RESTARTS_A_MINUTE} times within a minute (exit code {child.exit_code}); "
@@ -190,9 +204,8 @@ def _table(children: list[Child], restarts: dict[str, int]) -> Table:
     for child in children:
         again = restarts.get(child.name, 0)
         state = Text("up" if child.pid else "down", style="green" if child.pid else "red")
-        grid.add_row(
-            child.name, state, f"pid {child.pid or '-'}", f"started again {again} times" if again else ""
-        )
+        times = "once" if again == 1 else f"{again} times"
+        grid.add_row(child.name, state, f"pid {child.pid or '-'}", f"started again {times}" if again else "")
     return grid
 
 
@@ -200,10 +213,11 @@ def _stop_all(console: Console, started: list[Child], drain: float) -> None:
     """Components first, while the servers can still take what they hold."""
     if not started:
         return
-    console.print("stopping …")
     servers = [child for child in started if child.name in ("broker", "store")]
     components = [child for child in started if child not in servers]
     for group in (components, servers):
+        if group:
+            console.print(f"stopping {', '.join(child.name for child in group)} …")
         for child in group:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
@@ -215,7 +229,7 @@ def _stop_all(console: Console, started: list[Child], drain: float) -> None:
 def _own_ports(settings: Settings) -> tuple[int, int]:
     """The ports of the broker and the store, where the configured addresses are this machine's and free."""
     host, _, port = settings.kafka.bootstrap_servers.rpartition(":")
-    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
+    if host not in ("127.0.0.1", "localhost") or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(
             f"kafka.bootstrap_servers is {settings.kafka.bootstrap_servers}: the embedded broker serves "
             "127.0.0.1:PORT alone; use that, or start with --no-servers to use what is there"
@@ -224,6 +238,10 @@ def _own_ports(settings: Settings) -> tuple[int, int]:
         raise ConfigError(
             f"clickhouse.host is {settings.clickhouse.host}: the embedded store serves 127.0.0.1 alone; "
             "use that, or start with --no-servers to use what is there"
+        )
+    if int(port) == settings.clickhouse.port:
+        raise ConfigError(
+            f"kafka.bootstrap_servers and clickhouse.port both name port {port}: give each its own"
         )
     for key, number in (
         ("kafka.bootstrap_servers", int(port)),

@@ -40,8 +40,9 @@ class Progress:
     def _line(self, rows: Rows, rollout: Rollout, now: datetime) -> str:
         verdict = read_verdict(rows, rollout, rules_of(rollout), now)
         ledger = read_ledger(rows, self._settings, rollout, now)
+        abstained = f"{ledger.abstained:,} abstained, " if ledger.abstained else ""
         lost = f", {ledger.missing:,} missing" if ledger.missing else ""
         return (
             f"{rollout.name}: {ledger.eligible:,} requests, {ledger.scored:,} scored, "
-            f"{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
+            f"{abstained}{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
         )

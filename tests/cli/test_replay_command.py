@@ -1,0 +1,23 @@
+"""`shadowlane replay`: what a user sees before anything is sent."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def replay(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shadowlane.cli", "replay", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_file_that_is_not_there_is_told_before_kafka_is_asked(tmp_path: Path) -> None:
+    done = replay(str(tmp_path / "nothing.jsonl"))
+    assert done.returncode == 2
+    assert "nothing.jsonl: can't be read" in done.stderr
+    assert "broker" not in done.stderr
+
+
+def test_standard_input_can_not_be_repeated() -> None:
+    done = replay("-", "--repeat", "2")
+    assert done.returncode == 2
+    assert "--repeat needs a file" in done.stderr

@@ -1,0 +1,73 @@
+"""`shadowlane up`: what it refuses to start with, in a sentence and with a code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from shadowlane.cli.up import Child, _start_again
+from shadowlane.errors import ConfigError
+from tests.services import free_port
+
+
+def up(tmp_path: Path, configuration: str, data: Path) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "file.yaml"
+    path.write_text(configuration, encoding="utf-8")
+    command = [sys.executable, "-m", "shadowlane.cli", "up", "--config", str(path), "--data", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ("kafka: {bootstrap_servers: '127.0.0.1:99999'}", "127.0.0.1:PORT"),
+        ("kafka: {bootstrap_servers: 'kafka:9092'}", "--no-servers"),
+        ("kafka: {bootstrap_servers: '127.0.0.1:8123'}", "both name port 8123"),
+    ],
+)
+def test_an_address_that_can_not_be_served(tmp_path: Path, configuration: str, said: str) -> None:
+    done = up(tmp_path, configuration, tmp_path / "data")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_directory_that_can_not_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = up(tmp_path, "{}", tmp_path / "file")
+    assert done.returncode == 2
+    assert "--data" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_component_that_the_configuration_stops_is_not_started_again(tmp_path: Path) -> None:
+    kafka, store = free_port(), free_port()
+    done = up(
+        tmp_path,
+        f"""
+kafka: {{bootstrap_servers: '127.0.0.1:{kafka}'}}
+clickhouse: {{port: {store}}}
+rollouts:
+  - name: keyless
+    candidate: {{base_url: 'http://127.0.0.1:9/v1', api_key_env: A_KEY_THAT_NOBODY_HAS_SET}}
+""",
+        tmp_path / "data",
+    )
+    assert done.returncode == 2, done.stderr
+    assert "A_KEY_THAT_NOBODY_HAS_SET" in done.stderr
+    assert done.stderr.count("A_KEY_THAT_NOBODY_HAS_SET") == 1
+
+
+def test_last_words_are_those_of_the_last_start(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    log.write_text("an earlier run\n", encoding="utf-8")
+    child = Child("worker", [sys.executable, "-c", "print('unset key'); raise SystemExit(2)"], log)
+    child.start(0.0)
+    assert child.process is not None
+    child.process.wait(30)
+    assert child.last_words() == "unset key"
+    with pytest.raises(ConfigError, match="unset key"):
+        _start_again(child, 1.0, Console(quiet=True))
+    assert child.started_at == [0.0]
