@@ -9,6 +9,7 @@ import pydantic
 from shadowlane.errors import CodecError
 from shadowlane.producers.ids import new_request_id, valid_traceparent
 from shadowlane.producers.openai_chat import read_completion
+from shadowlane.schemas.codec import TIME_END
 from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role
 
 
@@ -72,8 +73,8 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
         if read.ts is None
         else read.ts
     )
-    if not 0 <= ts < 2**48:
-        raise CodecError(f"ts: {ts} is no time; write Unix milliseconds or ISO 8601")
+    if not 0 <= ts < TIME_END:
+        raise CodecError(f"ts: {ts} is no time before 2100; write Unix milliseconds or ISO 8601")
     model = read.request.get("model")
     asked = model if isinstance(model, str) else ""
     protocol = read.protocol or (Protocol.OPENAI_CHAT if "messages" in read.request else Protocol.JSON)

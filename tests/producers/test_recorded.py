@@ -76,6 +76,11 @@ def test_every_line_is_a_request_of_its_own() -> None:
         ({"request": CHAT, "response": "x", "latncy": 3}, "latncy: "),
         ({"request": CHAT, "response": "x", "ts": "soon"}, "ts: "),
         ({"request": CHAT, "response": "x", "ts": -5}, "ts: -5 is no time"),
+        (
+            {"request": CHAT, "response": "x", "ts": NOW * 1000},
+            "is no time before 2100; write Unix milliseconds",
+        ),
+        ({"request": CHAT, "response": "x", "ts": "2100-01-01T00:00:00Z"}, "is no time before 2100"),
         ({"request": CHAT, "response": "x", "attributes": {"a": 1}}, "attributes.a: "),
         ([], "line: "),
     ],
