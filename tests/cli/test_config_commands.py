@@ -36,7 +36,7 @@ def test_the_example_is_right() -> None:
         ("<0.5%", "less", ["rollouts[0]", "error_rate"]),
         ("error_rate > 2% OR", "error_rate > 2% XOR", ["rollouts[0]", "^"]),
         ('quality_score: ">0.90"', 'quality_scor: ">0.90"', ["quality_score"]),
-        ("stable: {model: gpt-4-0613}", "scorers: [{name: fuzy}]", ["fuzzy"]),
+        ("{name: fuzzy}", "{name: fuzy}", ["fuzzy"]),
         ("stage:", "stge:", ["unknown key; did you mean 'stage'?"]),
     ],
 )
