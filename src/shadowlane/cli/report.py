@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -70,7 +69,7 @@ def render(report: Report) -> RenderableType:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
     parts += [Text(), _ledger(report.ledger)]
-    return Padding(Group(*parts), (1, 0))
+    return Group(Text(), *parts, Text())
 
 
 def _table(*columns: str, right: Collection[str] = ()) -> Table:

@@ -41,8 +41,9 @@ class Progress:
         verdict = read_verdict(rows, rollout, rules_of(rollout), now)
         ledger = read_ledger(rows, self._settings, rollout, now)
         abstained = f"{ledger.abstained:,} abstained, " if ledger.abstained else ""
+        earlier = f"{ledger.other_epoch:,} of an earlier configuration, " if ledger.other_epoch else ""
         lost = f", {ledger.missing:,} missing" if ledger.missing else ""
         return (
             f"{rollout.name}: {ledger.eligible:,} requests, {ledger.scored:,} scored, "
-            f"{abstained}{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
+            f"{abstained}{earlier}{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
         )
