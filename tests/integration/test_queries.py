@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
 from shadowlane.processors.store import connect, insert_lines, migrate
-from shadowlane.schemas.codec import encode
+from shadowlane.schemas.codec import TIME_END, encode
 from shadowlane.schemas.config import ClickHouse
 from shadowlane.schemas.events import LedgerCell, Pair
 from tests.seeds import EPOCH, REQUESTS, ROLLOUT, SERVICE, Day, day, is_worse, twice_in_any_order
@@ -303,7 +303,7 @@ def test_a_later_delivery_changes_nothing(clickhouse: ClickHouseAddress) -> None
         pair("a", "scored", completed_at=9, candidate_output="late"),
         pair("a", "scored", completed_at=8, candidate_output="first"),
         pair("a", "unpaired", completed_at=1, reason="no_shadow"),
-        pair("a", "scored", completed_at=2**60, candidate_output="out of range"),
+        pair("a", "scored", completed_at=TIME_END - 1, candidate_output="last"),
         pair("a", "scored", completed_at=10, candidate_output="later"),
     ]
     insert(client, settings, made, block=1)
