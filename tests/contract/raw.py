@@ -7,10 +7,10 @@ import struct
 from typing import Any
 
 # aiokafka has no types.
-from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]
-from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
-from aiokafka.protocol.produce import ProduceRequest  # type: ignore[import-untyped]
-from aiokafka.record.default_records import DefaultRecordBatchBuilder  # type: ignore[import-untyped]
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 INIT_PRODUCER_ID = 22
 
