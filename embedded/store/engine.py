@@ -111,6 +111,9 @@ class Engine:
             yield connection
         except (RuntimeError, chdb.ChdbError) as exc:
             raise from_engine(exc, self.version) from exc
+        except UnicodeDecodeError as exc:  # the engine's error quotes the data, which need not be UTF-8
+            error = RuntimeError(bytes(exc.object).decode(errors="replace"))
+            raise from_engine(error, self.version) from exc
         finally:
             connection.close()
 

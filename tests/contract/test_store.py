@@ -422,6 +422,13 @@ def test_an_insert_that_fails_inserts_nothing(store: Client) -> None:
     assert store.command("SELECT count() FROM t") == 0
 
 
+def test_data_that_is_no_text_is_refused_with_a_code(store: Client, call: Http) -> None:
+    """The error quotes the data. Without its code, whoever sends the rows would take the store for broken."""
+    store.command(f"CREATE TABLE t {ROWS}")
+    status, text, headers = call("INSERT INTO t FORMAT JSONEachRow", b'{"a": 1}\n' + bytes(range(256)))
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "27"), text
+
+
 def test_a_block_that_breaks_a_constraint_is_refused_whole(store: Client) -> None:
     """The error comes after parsing: an engine that only listens until then acknowledges rows it did not store."""
     store.command(
