@@ -11,6 +11,7 @@ its own, unless ``SHADOWLANE_TEST_KAFKA`` gives another.
 
 import gc
 import json
+import logging
 import os
 import statistics
 import sys
@@ -52,13 +53,18 @@ def run() -> dict[str, Any]:
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
         for made in admin.create_topics([NewTopic(t, 4, 1) for t in topics.all]).values():
             made.result(30)
-        return _measure(kafka.bootstrap_servers, topics)
+        found = _measure(kafka.bootstrap_servers, topics)
+    _print(found)
+    return found
 
 
 def _measure(bootstrap: str, topics: Topics) -> dict[str, Any]:
     mirror = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix)
     away = Mirror("bench", kafka="127.0.0.1:1", topic_prefix=topics.prefix, buffer_bytes=4_000_000)
-    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all"})
+    logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
+    )
 
     def mirrored(mirror: Mirror) -> None:
         exchange = mirror.begin("/ask", Protocol.OPENAI_CHAT)
@@ -141,8 +147,7 @@ def _round(way: Callable[[], None], seconds: float) -> tuple[float, float, float
     return tuple(1e6 * times[min(calls - 1, int(q * calls))] for q in (0.5, 0.99, 0.999))  # type: ignore[return-value]
 
 
-def main() -> None:
-    found = run()
+def _print(found: dict[str, Any]) -> None:
     print(f"{'on the path, µs a call':36}{'p50':>8}{'p99':>8}{'p99.9':>8}")
     for name, row in found["microseconds"].items():
         print(f"{name:36}" + "".join(f"{value:8.1f}" for value in row.values()))
@@ -150,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run()

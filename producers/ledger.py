@@ -88,7 +88,7 @@ class Ledger:
 
     def dropped(self) -> dict[str, int]:
         """Dropped requests by reason, since the start."""
-        return {reason: count for (row, reason), count in self.totals.items() if row == Row.DROPPED}
+        return {str(reason): count for (row, reason), count in self.totals.items() if row == Row.DROPPED}
 
     def unacknowledged(self) -> list[tuple[Key, LedgerCell]]:
         """The cells that Kafka has not acknowledged with their present count."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pydantic
+from pydantic_core import ErrorDetails
 
 from shadowlane.errors import CodecError
 from shadowlane.producers.ids import new_request_id, valid_traceparent
@@ -65,7 +66,7 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
         read = Line.model_validate(raw)
         served = _served(read.response)
     except pydantic.ValidationError as exc:
-        raise CodecError("; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in exc.errors())) from exc
+        raise CodecError("; ".join(dict.fromkeys(map(_said, exc.errors())))) from exc
     ts = (
         int(read.ts.timestamp() * 1000)
         if isinstance(read.ts, datetime)
@@ -121,6 +122,22 @@ def _served(response: dict[str, Any] | str) -> Served:
         input_tokens=completion.input_tokens,
         output_tokens=completion.output_tokens,
     )
+
+
+def _said(error: ErrorDetails) -> str:
+    """One fault: where, and what; a value may be one of several forms, so some faults say the same."""
+    place, kind = _place(error["loc"]), error["type"]
+    if kind == "missing":
+        return f"{place}: is missing"
+    if kind == "extra_forbidden":
+        return f"{place}: no such key"
+    if place == "ts":
+        return "ts: is no time; write Unix milliseconds or ISO 8601"
+    if place == "response":
+        return "response: is neither a text nor an object"
+    if place == "line":
+        return "line: is no JSON object"
+    return f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
 def _place(location: tuple[str | int, ...]) -> str:

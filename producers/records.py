@@ -53,7 +53,9 @@ class ExchangeEncoder:
         body, model = self._request_body(exchange)
         response = self._response(exchange)
         self._read_response(exchange, response)
-        response.model = model or response.model  # as asked, like the shadow side's: prices and rollouts name that
+        response.model = (
+            model or response.model
+        )  # as asked, like the shadow side's: prices and rollouts name that
         request = self._request(exchange, body, model, exchange.key, dict(exchange.attributes))
         try:
             _redact_all_but_body(self._redactor, request, response)

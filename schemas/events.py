@@ -152,7 +152,7 @@ class Pair:
     service: str
     route: str
     ts: int
-    completed_at: int  # when the later half was complete; of an unpaired half, when that was
+    completed_at: int  # when the shadow half was, by the worker's clock; of a lone served half, when that was
     outcome: str
     reason: str = ""  # why abstained or unpaired
     attributes: dict[str, str] = field(default_factory=dict)

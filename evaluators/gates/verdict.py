@@ -152,7 +152,7 @@ def _why_promote(evidence: StageEvidence, pairs: int) -> str:
 def _why_roll_back(rules: Rules, latch: Latch) -> str:
     causes = " and ".join(e.claim + _seen(e) for e in latch.leading)
     return (
-        f"{causes}: evidence {latch.e:.3g} of {1 / rules.alpha_roll_back:.3g} "
+        f"{causes}: evidence of all causes together {latch.e:.3g} of {1 / rules.alpha_roll_back:.3g} "
         f"at {latch.since:%Y-%m-%d %H:%M} UTC, after {latch.pairs:,} pairs"
     )
 

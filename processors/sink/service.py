@@ -61,11 +61,11 @@ def run(settings: Settings) -> None:
         StoreError: ClickHouse can't be reached at the start (within 30 s), or its schema is not this
             version's.
     """
+    partitions = ensure_topics(settings.kafka)  # until Kafka answers, a signal ends the wait
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    partitions = ensure_topics(settings.kafka)
     client = _connected(settings.clickhouse, stop)
     if client is None:
         return
@@ -235,12 +235,15 @@ class Sink:
 
 def _connected(clickhouse: ClickHouse, stop: threading.Event) -> Client | None:
     """A connection, once there is one; None at a stop. Raises StoreError after 30 seconds without."""
-    deadline = time.monotonic() + START_S
+    deadline, told = time.monotonic() + START_S, False
     while not stop.is_set():
         try:
             return connect(clickhouse, timeout_s=INSERT_S)
-        except StoreError:
+        except StoreError as exc:
             if time.monotonic() > deadline:
                 raise
+            if not told:
+                log.info("waits for the store, up to %d s: %s", START_S, exc)
+            told = True
             stop.wait(0.5)
     return None

@@ -59,8 +59,10 @@ def run(settings: Settings) -> None:
         BrokerError: Kafka can't be reached at the start, or does not take what has to be written. What is
             not finished is not committed, so a restart goes on from there.
     """
+    worker = ShadowWorker(settings)
+    partitions = ensure_topics(settings.kafka)  # until Kafka answers, a signal ends the wait
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signal(settings))
+        runner.run(_until_signal(worker, partitions))
 
 
 class ShadowWorker:
@@ -86,11 +88,14 @@ class ShadowWorker:
         """Asks for a clean stop. In the event loop's thread."""
         self._stop.set()
 
-    async def run(self) -> None:
-        """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`)."""
+    async def run(self, partitions: dict[str, int]) -> None:
+        """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`).
+
+        ``partitions`` is each topic's number of them.
+        """
         self._loop = asyncio.get_running_loop()
+        self._partitions = partitions
         kafka = self._settings.kafka
-        self._partitions = await asyncio.to_thread(ensure_topics, kafka)
         group = f"{kafka.topic_prefix}-worker"
         log.info(
             "worker started: group %s, rollouts %s, %d calls at once",
@@ -287,9 +292,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-async def _until_signal(settings: Settings) -> None:
-    worker = ShadowWorker(settings)
+async def _until_signal(worker: ShadowWorker, partitions: dict[str, int]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    await worker.run()
+    await worker.run(partitions)

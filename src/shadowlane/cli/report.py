@@ -62,6 +62,9 @@ def render(report: Report) -> RenderableType:
             )
         )
     parts += [Text(), _metrics(report)]
+    quality = report.metrics.get("quality_score")
+    if quality and quality.stable is None and quality.difference is not None:
+        parts.append(Text("quality_score: the difference is over the scorers that grade both sides", "dim"))
     tests = _tests(report)
     if tests.row_count:
         parts += [Text(), tests]

@@ -127,12 +127,19 @@ def test_envelopes_are_acknowledged_in_order_once_all_their_pairs_are_written(ha
     assert [offset for side, offset in harness.acknowledged if side == "served"] == [0, 1]
 
 
+def test_a_services_clock_has_no_say_in_when_a_pair_was_complete(harness: Harness) -> None:
+    harness.read(Role.SERVED, served("a", completed_at=5 + 86_400_000))
+    harness.read(Role.SHADOW, shadow("a", completed_at=9))
+    (pair,) = harness.pairs()
+    assert pair.completed_at == 9
+
+
 def test_a_pair_has_both_sides_and_their_scores(harness: Harness) -> None:
     harness.read(Role.SHADOW, shadow("a", latency_ms=2.0, attempts=3, error_message=""))
     harness.read(Role.SERVED, served("a", latency_ms=1.0, attributes={"tenant": "t"}, traceparent="00-1"))
     (pair,) = harness.pairs()
     assert (pair.pair_id, pair.outcome, pair.stage) == (f"a:r:{EPOCH}", "scored", "shadow")
-    assert (pair.ts, pair.completed_at) == (1, 9)  # of the request; when the later half was complete
+    assert (pair.ts, pair.completed_at) == (1, 9)  # of the request; when the shadow half was complete
     assert (pair.stable_output, pair.candidate_output) == ("stable", "candidate")
     assert (pair.stable_latency_ms, pair.candidate_latency_ms, pair.candidate_attempts) == (1.0, 2.0, 3)
     assert (pair.request, pair.attributes, pair.traceparent) == ({"q": 1}, {"tenant": "t"}, "00-1")
