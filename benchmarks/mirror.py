@@ -50,7 +50,7 @@ def run() -> dict[str, Any]:
     )
     with broker as kafka:
         topics = Topics(f"bench-{os.getpid()}")
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
         for made in admin.create_topics([NewTopic(t, 4, 1) for t in topics.all]).values():
             made.result(30)
         found = _measure(kafka.bootstrap_servers, topics)

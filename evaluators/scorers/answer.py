@@ -14,12 +14,23 @@ REFUSAL_HEAD_CHARS = 200
 
 @side_scorer
 def answered(request: Any, answer: Response) -> float:
-    """1 where there is an answer: text or a tool call, no error, not cut, no refusal; else 0."""
+    """1 where there is an answer: text or a tool call, no error, not cut, no refusal; else 0.
+
+    A call of a tool is no answer to a chat that offered none: nothing in the service could run it.
+    """
     if answer.error or answer.finish_reason in TRUNCATED:
         return 0.0
-    if not (answer.tool_calls or answer.output.strip()):
+    called = bool(answer.tool_calls) and offers_tools(request)
+    if not (called or answer.output.strip()):
         return 0.0
     return float(not is_refusal(answer))
+
+
+def offers_tools(request: Any) -> bool:
+    """Whether a chat request has tools to call; True of what is no chat request, or is not known."""
+    if not isinstance(request, dict) or "messages" not in request:
+        return True
+    return bool(request.get("tools") or request.get("functions"))
 
 
 @side_scorer

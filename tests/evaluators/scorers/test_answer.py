@@ -67,6 +67,16 @@ def test_answered_takes_text_or_a_tool_call() -> None:
     assert answered(None, answer("Par", error="timeout")) == 0
 
 
+def test_a_tool_call_answers_only_a_chat_that_offered_tools() -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    calls = answer("", tool_calls=[{"name": "f", "arguments": "{}"}])
+    assert answered(chat, calls) == 0
+    assert answered(chat | {"tools": []}, calls) == 0
+    assert answered(chat | {"tools": [{"type": "function", "function": {"name": "f"}}]}, calls) == 1
+    assert answered(chat | {"functions": [{"name": "f"}]}, calls) == 1
+    assert answered({"question": "hi"}, calls) == 1
+
+
 def test_a_failure_is_an_error_and_neither_refused_nor_cut() -> None:
     failed = answer("", error="http", finish_reason="length")
     assert (error(None, failed), refusal(None, failed), truncation(None, failed)) == (0, None, None)
