@@ -44,6 +44,7 @@ log = logging.getLogger("shadowlane.pairing")
 
 EXPIRE_EVERY_S = 0.5
 QUEUED_BYTES = 64 * 2**20  # what may wait for Kafka's acknowledgement before reading pauses
+JOIN_S = 120.0  # how long it may take to join the group; Faust itself would wait for ever, and read nothing
 STOP_S = 5.0  # how long a clean stop waits for it
 
 
@@ -146,6 +147,7 @@ class Shell:
         app.on_partitions_revoked.connect(self.revoked)
         app.on_partitions_assigned.connect(self.assigned)
         app.on_before_shutdown.connect(self.stopping)
+        self.joining = loop.call_later(JOIN_S, self.never_joined)
 
     async def read(self, side: Role, stream: Any) -> None:
         events: AsyncIterator[Any] = stream.noack().events()
@@ -203,7 +205,16 @@ class Shell:
         self.backpressure.resume_all()
         self.pairing.drop({tp.partition for tp in revoked})
 
+    def never_joined(self) -> None:
+        self.fail(
+            BrokerError(
+                f"Kafka has not let pairing join its consumer group within {JOIN_S:g} s; the log above may say why "
+                "(a kafka.session_timeout_s outside the broker's group.min.session.timeout.ms, for one)"
+            )
+        )
+
     async def assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
+        self.joining.cancel()
         try:
             check_assignment(self.backpressure.topics, assigned)
             self.pairing.assign({tp.partition for tp in assigned})

@@ -212,3 +212,15 @@ def test_what_is_more_than_fits_in_memory_is_paired_and_what_is_poison_is_put_as
     ]
     assert letters[0].payload == "{broken"
     assert "dead_lettered=2" in (tmp_path / "log").read_text()
+
+
+def test_a_group_that_can_not_be_joined_stops_it_loudly(kafka: KafkaAddress) -> None:
+    system = System(kafka, partitions=1)
+    ensure_topics(system.settings.kafka)
+    # No broker lets a member in within no time: as one that refuses it for ever.
+    hurried = f"import shadowlane.processors.app as app\napp.JOIN_S = 0.0\n{PAIR}"
+    done = subprocess.run(
+        [sys.executable, "-c", hurried, system.settings.model_dump_json()], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "has not let pairing join its consumer group" in done.stderr
