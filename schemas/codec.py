@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import orjson
-import pydantic
 
 from shadowlane.errors import CodecError
 from shadowlane.schemas.events import (
@@ -117,19 +116,6 @@ def decode(kind: type[T], line: bytes) -> T:
             raise CodecError(f"{kind.__name__}.{name} is {values[name]}: no time in Unix milliseconds")
     values["schema_version"] = SCHEMA_VERSION
     return kind(**values)
-
-
-def validate(kind: type[T], raw: Any) -> T:
-    """A record from outside, checked by pydantic: for the edges, at some 10 µs a record.
-
-    Raises:
-        CodecError: names every field that is wrong.
-    """
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(raw)
-    except pydantic.ValidationError as exc:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in exc.errors())
-        raise CodecError(f"not a {kind.__name__}: {wrong}") from exc
 
 
 def dead_letter(

@@ -22,7 +22,6 @@ from shadowlane.schemas.topics import Topics
 
 DEFAULT_FILE = "shadowlane.yaml"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 

@@ -5,9 +5,11 @@ milliseconds; durations are floats, milliseconds. Text that may be missing is ``
 missing is ``None``. Every record repeats the request's ``ts``, so that what becomes of a request is always
 booked in the minute in which the request came.
 
-They are plain dataclasses because orjson writes those directly: pydantic would cost 12 µs a record on the
-hot path. Where a record comes from outside (a file, an HTTP body), :func:`shadowlane.schemas.codec.validate`
-checks it with pydantic, from these same definitions.
+A score is an entry of a pair's ``stable_scores`` or ``candidate_scores``, under its scorer's name; an unpaired
+half is a :class:`Pair` with one side, whose outcome says so.
+
+They are plain dataclasses because orjson writes those directly: pydantic would cost 12 µs a record on the hot
+path. It stands at the edge, where text comes from outside (:mod:`shadowlane.producers.recorded`).
 """
 
 from dataclasses import dataclass, field
@@ -119,21 +121,6 @@ class Response:
     attributes: dict[str, str] = field(default_factory=dict)
     traceparent: str = ""
     schema_version: int = SCHEMA_VERSION
-
-
-@dataclass(slots=True, kw_only=True)
-class Score:
-    """What one scorer says of one pair. ``None`` is an abstention.
-
-    ``unit`` is ``score`` for numbers in [0, 1], where 1 is best, which alone may decide; ``ms``, ``tokens``
-    or ``usd`` for what is only reported. A scorer of the pair (agreement with the stable answer) fills in
-    the candidate's side alone.
-    """
-
-    scorer: str
-    candidate: float | None
-    stable: float | None = None
-    unit: str = "score"
 
 
 @dataclass(slots=True, kw_only=True)

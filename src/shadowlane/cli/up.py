@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from rich.text import Text
 from shadowlane.cli import EXIT_CONFIG
 from shadowlane.cli.store import connected
 from shadowlane.cli.up_status import Progress
-from shadowlane.embedded.broker import wait_until_ready
+from shadowlane.embedded.broker import check_port_is_free, wait_until_ready
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.check import check
 from shadowlane.processors.kafka import ensure_topics
@@ -247,15 +246,13 @@ def _own_ports(settings: Settings) -> tuple[int, int]:
         ("kafka.bootstrap_servers", int(port)),
         ("clickhouse.port", settings.clickhouse.port),
     ):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError as exc:
-                raise ConfigError(
-                    f"port {number} is taken (another shadowlane up?): free it, choose another one in {key}, "
-                    "or start with --no-servers to use what is there"
-                ) from exc
+        try:
+            check_port_is_free(number)
+        except BrokerError as exc:
+            raise ConfigError(
+                f"port {number} is taken (another shadowlane up?): free it, choose another one in {key}, "
+                "or start with --no-servers to use what is there"
+            ) from exc
     return int(port), settings.clickhouse.port
 
 
