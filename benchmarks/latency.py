@@ -32,7 +32,7 @@ def run() -> dict[str, Any]:
             {
                 "name": "latency",
                 "candidate": {"kind": "http", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1/x"},
-                "stage": {"min_hours": 0, "traffic_cycle_hours": 0},
+                "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0}],
             }
         ]
     }

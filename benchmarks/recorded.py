@@ -147,7 +147,9 @@ def settings(upgrade: Upgrade, candidate_port: int) -> dict[str, Any]:
                 },
                 "success_criteria": {"error_rate": "<0.5%", "quality_score": ">0.90"},
                 "auto_rollback": {"trigger": "error_rate > 2% OR quality_score < 0.80"},
-                "stage": {"name": "shadow", "min_hours": 0, "traffic_cycle_hours": 0, "min_pairs": 500},
+                "stages": [
+                    {"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0, "min_pairs": 500}
+                ],
             }
         ],
     }

@@ -9,7 +9,7 @@ from shadowlane.evaluators.gates.expressions import check_metrics, parse_criteri
 from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, QUALITY
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.scorers import ScorerSet
-from shadowlane.schemas.config import Price, Rollout, Settings
+from shadowlane.schemas.config import Price, Rollout, Settings, Stage
 from shadowlane.schemas.config_errors import Location, dotted
 
 
@@ -36,9 +36,9 @@ def _faults(
 ) -> Iterator[str]:
     known = [ERROR_RATE, QUALITY, *(scorer.name for scorer in rollout.scorers)]
 
-    def criterion(metric: str, text: str) -> None:
+    def criterion(under: Location, metric: str, text: str) -> None:
         # The key's last part is the metric; `parse_criteria` puts it there by itself.
-        place = key((*at, "success_criteria", metric)).removesuffix(f".{metric}")
+        place = key((*at, *under, "success_criteria", metric)).removesuffix(f".{metric}")
         check_metrics(parse_criteria({metric: text}, place), known, place)
 
     def trigger() -> None:
@@ -49,7 +49,15 @@ def _faults(
         ScorerSet.from_rollout(rollout, prices, lambda n: key((*at, "scorers", n)))
 
     reads: list[Callable[[], None]] = [
-        partial(criterion, metric, text) for metric, text in rollout.success_criteria.items()
+        partial(criterion, under, metric, text)
+        for under, criteria in (
+            ((), rollout.success_criteria),
+            *(
+                (("stages", number), stage.success_criteria or {})
+                for number, stage in enumerate(rollout.stages)
+            ),
+        )
+        for metric, text in criteria.items()
     ]
     for read in [*reads, trigger, scorers]:
         try:
@@ -58,24 +66,44 @@ def _faults(
             yield str(exc)
 
 
-def rules_of(rollout: Rollout) -> Rules:
-    """What promotes the candidate of a rollout, and what rolls it back.
+def rules_of(rollout: Rollout, stage: Stage | None = None) -> Rules:
+    """What promotes the candidate out of a stage (the first one unless given), and what rolls it back.
 
     Raises:
         ConfigError: criteria or trigger can't be read, or name a metric that nobody measures.
     """
-    criteria = parse_criteria(rollout.success_criteria)
+    stage = stage or rollout.stages[0]
+    criteria = parse_criteria(rollout.criteria_of(stage))
     trigger = parse_trigger(rollout.auto_rollback.trigger)
     known = [ERROR_RATE, QUALITY, *(scorer.name for scorer in rollout.scorers)]
     check_metrics(criteria, known, "success_criteria")
     check_metrics([trigger], known, "auto_rollback.trigger")
-    stage = rollout.stage
     return Rules(
         criteria,
         trigger,
         margin=rollout.margin,
         min_pairs=stage.min_pairs,
-        min_stay=timedelta(hours=stage.min_hours),
-        traffic_cycle=timedelta(hours=stage.traffic_cycle_hours),
-        duration=None if stage.duration_hours is None else timedelta(hours=stage.duration_hours),
+        min_stay=timedelta(hours=stage.duration_hours),
+        traffic_cycle=timedelta(hours=cycle_hours(rollout, stage)),
+        duration=timedelta(hours=longest_hours(rollout, stage)),
+    )
+
+
+def cycle_hours(rollout: Rollout, stage: Stage) -> float:
+    """What the pairs must span before the stage is promoted: all of a traffic cycle before the step to 100%."""
+    if stage.traffic_cycle_hours is not None:
+        return stage.traffic_cycle_hours
+    number = rollout.stages.index(stage)
+    after = rollout.stages[number + 1] if number + 1 < len(rollout.stages) else None
+    if stage.traffic_pct < 100 and (after is None or after.traffic_pct >= 100):
+        return rollout.traffic_cycle_hours
+    return min(rollout.traffic_cycle_hours, stage.duration_hours)
+
+
+def longest_hours(rollout: Rollout, stage: Stage) -> float:
+    """How long the stage may take: at its end it is inconclusive."""
+    return (
+        stage.duration_hours + 24 + rollout.traffic_cycle_hours
+        if stage.max_hours is None
+        else stage.max_hours
     )

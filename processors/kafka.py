@@ -66,7 +66,12 @@ def ensure_topics(kafka: Kafka, timeout: float = 30.0) -> dict[str, int]:
         known = {present[name] for name in topics.copartitioned if name in present}
         count = max(known, default=kafka.partitions)
         new = [
-            NewTopic(name, num_partitions=count, replication_factor=kafka.replication_factor)
+            NewTopic(
+                name,
+                num_partitions=1 if name == topics.rollouts else count,
+                replication_factor=kafka.replication_factor,
+                config={"cleanup.policy": "compact"} if name == topics.rollouts else {},
+            )
             for name in missing
         ]
         for name, future in admin.create_topics(new, operation_timeout=timeout).items():

@@ -89,7 +89,7 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         rollout=rollout.name,
         verdict=verdict.verdict.value,
         reason=verdict.reason,
-        stage=rollout.stage.name,
+        stage=rollout.stages[0].name,
         epoch=rollout.epoch,
         stable=rollout.stable.model,
         candidate=rollout.candidate.model,

@@ -28,9 +28,10 @@ from shadowlane.schemas.events import (
     Pair,
     Record,
     Response,
+    RolloutState,
 )
 
-T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell)
+T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState)
 
 ENVELOPE_MAX_BYTES = 256 * 1024
 DEAD_LETTER_MAX_BYTES = 128 * 1024
@@ -174,7 +175,7 @@ def _allowed(annotation: Any) -> frozenset[type] | None:
 _FIELDS: dict[type, dict[str, frozenset[type] | None]] = {}
 _REQUIRED: dict[type, frozenset[str]] = {}
 _TIMES: dict[type, tuple[str, ...]] = {}  # all required
-for _kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell):
+for _kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState):
     _hints = typing.get_type_hints(_kind)
     _FIELDS[_kind] = {f.name: _allowed(_hints[f.name]) for f in dataclasses.fields(_kind)}
     _REQUIRED[_kind] = frozenset(

@@ -7,7 +7,10 @@ the one given by ``--config``, else ``SHADOWLANE_CONFIG``, else ``shadowlane.yam
 
 import hashlib
 import os
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -17,10 +20,10 @@ from pydantic import Field, SecretStr
 
 from shadowlane.errors import ConfigError
 from shadowlane.schemas.config_errors import explain, read_yaml
-from shadowlane.schemas.events import MirroredRequest
 from shadowlane.schemas.topics import Topics
 
 DEFAULT_FILE = "shadowlane.yaml"
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -87,6 +90,55 @@ class Sink(Section):
     max_wait_s: Positive = Field(default=1.0, description="how long a row waits for a larger insert")
 
 
+class Controller(Section):
+    """Who looks at the evidence, decides, and tells."""
+
+    poll_s: Positive = 10.0
+    bucket_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=60, description="evidence is folded by buckets of so many seconds"
+    )
+    close_after_s: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="how long after its end a bucket is closed: longer than any insert takes"
+    )
+    lease_s: Positive = Field(
+        default=30.0, description="how long a leader may be silent before another leads"
+    )
+    link: str = Field(
+        default="", description="where a page tells on-call to look; {rollout} stands for the rollout's name"
+    )
+
+
+class Flags(Section):
+    """The OFREP endpoint, which tells services in any language who serves a key."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8016
+    token_env: str = Field(
+        default="", description="the environment variable with the bearer token; needed beyond loopback"
+    )
+
+
+Severity = Literal["info", "warning", "critical"]
+
+
+class AlertChannel(Section):
+    """Somewhere to tell. ``shadowlane alerts test NAME`` sends a test."""
+
+    name: Name
+    kind: Literal["pagerduty", "alertmanager", "slack", "webhook"]
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = Field(
+        default="", description="pagerduty has a default; of slack, url_env keeps it out of the file"
+    )
+    url_env: str = Field(default="", description="the environment variable that holds the url")
+    key_env: str = Field(
+        default="",
+        description="the environment variable with PagerDuty's routing key, the webhook's signing secret "
+        "(whsec_…), or a bearer token for Alertmanager",
+    )
+    min_severity: Severity = "info"
+    timeout_s: Positive = 10.0
+
+
 class Envelope(Section):
     max_bytes: Annotated[int, Field(ge=1024, le=900_000)] = 256 * 1024
     linger_ms: Annotated[float, Field(ge=0)] = 50.0
@@ -106,25 +158,38 @@ class Scorer(Section):
 
 
 class Match(Section):
+    """Which requests a rollout takes: those that have all of this."""
+
     service: str | None = None
     route: str | None = None
+    attributes: dict[str, str] = Field(
+        default_factory=dict, description="such as {tenant: acme}; a request must have each with that value"
+    )
 
-    def takes(self, service: str, route: str) -> bool:
+    def takes(self, service: str, route: str, attributes: Mapping[str, str] = NO_ATTRIBUTES) -> bool:
+        return self.takes_place(service, route) and all(
+            attributes.get(name) == value for name, value in self.attributes.items()
+        )
+
+    def takes_place(self, service: str, route: str) -> bool:
+        """Whether it takes any request of this service and route."""
         return self.service in (None, service) and self.route in (None, route)
 
 
-class Stable(Section):
-    model: str = Field(
-        default="", description="the model in charge; requests for another one are left out. '' is any"
+class Sampling(Section):
+    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="of the mirrored requests that match, by key; the others make no pair"
     )
 
 
-class Candidate(Section):
+class Version(Section):
+    """A model with all that makes its answers what they are, and where the shadow worker asks it."""
+
     kind: Literal["openai", "http"] = Field(
         default="openai", description="http posts the body as it is to base_url"
     )
-    model: str = Field(default="", description="'' keeps the model that the service asked for")
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    model: str = ""
+    base_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
     api_key_env: str = Field(
         default="", description="the environment variable that holds the shadow side's own key"
     )
@@ -144,35 +209,104 @@ class Candidate(Section):
             return ""
         key = os.environ.get(self.api_key_env, "")
         if not key:
-            raise ConfigError(f"candidate.api_key_env names {self.api_key_env}, which is not set: export it")
+            raise ConfigError(f"api_key_env names {self.api_key_env}, which is not set: export it")
         return key
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits of what makes its answers: kind, model, address, overrides."""
+        content = self.model_dump(mode="json", include={"kind", "model", "base_url", "overrides"})
+        return _digest(content)
+
+
+class Stable(Version):
+    """The version in charge. ``base_url`` is needed only where it is shadowed: in stages above 0%."""
+
+    model: str = Field(
+        default="", description="the model in charge; requests for another one are left out. '' is any"
+    )
+
+
+class Candidate(Version):
+    model: str = Field(default="", description="'' keeps the model that the service asked for")
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 
 
 class AutoRollback(Section):
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="false: on-call is told, and nothing else is done")
     trigger: str = "error_rate > 2% OR quality_score < 0.80"
     target: Literal["previous_stable_version"] = "previous_stable_version"
+    slices: Literal["whole", "alone"] = Field(
+        default="whole",
+        description="where one slice alone regressed: roll back the whole rollout, or that slice alone",
+    )
+
+
+class SliceBy(Section):
+    """One attribute by whose values traffic is sliced; ``language`` alone is short for {attribute: language}."""
+
+    attribute: Annotated[str, Field(min_length=1)]
+    major_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.25, description="a slice with this share of the pairs must show all criteria by itself"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"attribute": value} if isinstance(value, str) else value
+
+
+class Sessions(Section):
+    """Requests of one session are alike: with this, each session is one unit of the tests, by its mean."""
+
+    by: Annotated[str, Field(min_length=1)] = Field(
+        default="key", description="key: the mirror's key; else the name of an attribute"
+    )
+    minutes: Positive = Field(
+        default=10.0, description="a session is what comes within so many minutes of its first pair"
+    )
+
+
+class Confirm(Section):
+    """A webhook that must say yes before the stage begins: 200 with {"approved": true}."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    secret_env: str = Field(
+        default="", description="the environment variable with the secret that requests are signed with"
+    )
+    timeout_s: Positive = 10.0
 
 
 class Stage(Section):
-    name: Name = "shadow"
-    duration_hours: Positive | None = Field(
-        default=168.0, description="at its end without a verdict: inconclusive. null never ends"
-    )
-    min_hours: Annotated[float, Field(ge=0)] = Field(
-        default=1.0, description="shortest stay before promoting"
+    """A share of the traffic, how long at least and at most, and what must be shown to go on."""
+
+    name: Name
+    traffic_pct: Annotated[float, Field(ge=0, le=100)] = 0.0
+    duration_hours: Annotated[float, Field(ge=0)] = Field(default=1.0, description="the shortest stay")
+    max_hours: Positive | None = Field(
+        default=None,
+        description="at its end without a verdict: inconclusive. By default a day and a traffic cycle after "
+        "duration_hours",
     )
     min_pairs: Annotated[int, Field(ge=1)] = 500
-    traffic_cycle_hours: Annotated[float, Field(ge=0)] = Field(
-        default=24.0, description="the pairs must span it before promoting: a night says nothing of the day"
+    traffic_cycle_hours: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description="the pairs must span so much before promoting; by default duration_hours, at most the "
+        "rollout's traffic_cycle_hours, and all of that before the step to 100%",
     )
+    success_criteria: dict[str, str] | None = Field(default=None, description="instead of the rollout's")
+    confirm: Confirm | None = None
 
 
 class Rollout(Section):
     """One candidate beside one stable version."""
 
     name: Name
+    generation: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="raise it to try the same again: it makes a new epoch"
+    )
     match: Match = Match()
+    sampling: Sampling = Sampling()
     stable: Stable = Stable()
     candidate: Candidate
     scorers: list[Scorer] = Field(
@@ -186,22 +320,90 @@ class Rollout(Section):
     margin: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.02, description="of the relative quality tests"
     )
-    stage: Stage = Stage()
+    slices: list[SliceBy] = Field(
+        default_factory=list, description="attributes by whose values to look closer"
+    )
+    sessions: Sessions | None = Field(default=None, description="null: each request is a unit of its own")
+    traffic_cycle_hours: Annotated[float, Field(ge=0)] = Field(
+        default=24.0,
+        description="a night says nothing of the day: how long until traffic has shown all of it",
+    )
+    stages: Annotated[list[Stage], Field(min_length=1)] = Field(
+        default_factory=lambda: [Stage(name="shadow")], description="in order; their traffic_pct never falls"
+    )
+    keep_previous_hours: Annotated[float, Field(ge=0)] = Field(
+        default=168.0,
+        description="how long after promotion the previous stable version stays the rollback target, guarded",
+    )
+    alerts: list[Name] | None = Field(default=None, description="names of alert channels; null: all of them")
 
     # What, when it changes, makes the pairs so far say nothing of what comes: a new epoch.
-    EPOCH_FIELDS: ClassVar = {"stable", "candidate", "scorers", "success_criteria", "auto_rollback", "margin"}
+    EPOCH_FIELDS: ClassVar = {
+        "generation",
+        "stable",
+        "candidate",
+        "scorers",
+        "success_criteria",
+        "auto_rollback",
+        "margin",
+        "slices",
+        "sessions",
+    }
+    # Of each version, what says how it is reached and not how it answers.
+    _REACHED_BY: ClassVar = ("timeout_s", "headers")
+
+    @pydantic.model_validator(mode="after")
+    def _stages_make_sense(self) -> "Rollout":
+        names = [stage.name for stage in self.stages]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two stages are called {twice[0]!r}: give each its own name")
+        for before, after in pairwise(self.stages):
+            if after.traffic_pct < before.traffic_pct:
+                raise ValueError(
+                    f"stage {after.name!r} has {after.traffic_pct:g}% of the traffic, less than {before.name!r} "
+                    f"before it ({before.traffic_pct:g}%): put the stages in order"
+                )
+        for stage in self.stages:
+            if stage.max_hours is not None and stage.max_hours < stage.duration_hours:
+                raise ValueError(f"stage {stage.name!r}: max_hours is shorter than duration_hours")
+        if unsaid := self.unsaid_parameters():
+            raise ValueError(
+                f"candidate.overrides sets {unsaid[0]!r}, and in stages above 0% the stable version is asked what "
+                f"the candidate was: say its own in stable.overrides ({unsaid[0]}: null where it has none)"
+            )
+        return self
+
+    def unsaid_parameters(self) -> list[str]:
+        """Parameters of which one arm's value is known and the other's is not, where each arm shadows the other."""
+        if not self.shifts_traffic:
+            return []
+        return sorted(set(self.candidate.overrides) ^ set(self.stable.overrides))
+
+    @property
+    def shifts_traffic(self) -> bool:
+        """Whether the candidate ever serves a user."""
+        return any(stage.traffic_pct > 0 for stage in self.stages)
 
     @property
     def epoch(self) -> str:
         """Twelve hex digits of all that a verdict rests on."""
         content = self.model_dump(mode="json", include=self.EPOCH_FIELDS)
-        del content["candidate"]["timeout_s"], content["candidate"]["headers"]
-        canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()[:12]
+        for arm in ("stable", "candidate"):
+            for name in self._REACHED_BY:
+                del content[arm][name]
+        del content["auto_rollback"]["enabled"]
+        content["stages"] = [
+            {"name": s.name, "traffic_pct": s.traffic_pct, "success_criteria": s.success_criteria}
+            for s in self.stages
+        ]
+        return _digest(content)
 
-    def asks_for(self, request: MirroredRequest) -> bool:
-        """Whether the request is one of the stable version's."""
-        return self.stable.model in ("", request.model)
+    def criteria_of(self, stage: Stage) -> dict[str, str]:
+        return self.success_criteria if stage.success_criteria is None else stage.success_criteria
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
 # Agreement with the stable answer, and an answer at all: what can be said of any traffic, without a judge.
@@ -241,17 +443,29 @@ class Settings(pydantic_settings.BaseSettings):
     pairing: Pairing = Pairing()
     sink: Sink = Sink()
     envelope: Envelope = Envelope()
+    controller: Controller = Controller()
+    flags: Flags = Flags()
+    alerts: list[AlertChannel] = Field(default_factory=list, description="who is told")
     prices: dict[str, Price] = Field(default_factory=dict, description="by model; without one: no cost score")
     rollouts: list[Rollout] = Field(
         default_factory=list, description="a request belongs to the first one that takes it"
     )
 
     @pydantic.model_validator(mode="after")
-    def _rollout_names_differ(self) -> "Settings":
-        names = [rollout.name for rollout in self.rollouts]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two rollouts are called {twice[0]!r}: give each its own name")
+    def _names_differ(self) -> "Settings":
+        for what, names in (
+            ("rollouts", [rollout.name for rollout in self.rollouts]),
+            ("alert channels", [channel.name for channel in self.alerts]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"two {what} are called {twice[0]!r}: give each its own name")
+        channels = [channel.name for channel in self.alerts]
+        for rollout in self.rollouts:
+            if unknown := [name for name in rollout.alerts or () if name not in channels]:
+                raise ValueError(
+                    f"rollout {rollout.name!r} tells {unknown[0]!r}, and there is no such alert channel "
+                    f"(there: {', '.join(channels) or 'none'})"
+                )
         return self
 
     @classmethod
@@ -265,9 +479,11 @@ class Settings(pydantic_settings.BaseSettings):
     ) -> tuple[pydantic_settings.PydanticBaseSettingsSource, ...]:
         return (env_settings, init_settings)  # the file comes in as arguments; the environment is above it
 
-    def rollout_for(self, service: str, route: str) -> Rollout | None:
+    def rollout_for(
+        self, service: str, route: str, attributes: Mapping[str, str] = NO_ATTRIBUTES
+    ) -> Rollout | None:
         """The rollout that a request belongs to: the first that takes it."""
-        return next((r for r in self.rollouts if r.match.takes(service, route)), None)
+        return next((r for r in self.rollouts if r.match.takes(service, route, attributes)), None)
 
     def rollout(self, name: str | None) -> Rollout:
         """The rollout of that name; the only one, where no name is given.

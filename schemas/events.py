@@ -63,10 +63,22 @@ class Failure(StrEnum):
     UNSUPPORTED = "unsupported"  # the candidate's kind can't answer this protocol
     OTHER_MODEL = "other_model"  # the service had asked another model than the rollout's stable one
     NO_CONTENT = "no_content"  # the request was mirrored without its content
+    SAMPLED_OUT = "sampled_out"  # not in the rollout's own sample
+    OTHER_PARAMETERS = (
+        "other_parameters"  # the request is not what the arm that served it would have been asked
+    )
 
 
 ABSTAINING = frozenset(
-    {Failure.ABANDONED, Failure.THROTTLED, Failure.UNSUPPORTED, Failure.OTHER_MODEL, Failure.NO_CONTENT}
+    {
+        Failure.ABANDONED,
+        Failure.THROTTLED,
+        Failure.UNSUPPORTED,
+        Failure.OTHER_MODEL,
+        Failure.NO_CONTENT,
+        Failure.SAMPLED_OUT,
+        Failure.OTHER_PARAMETERS,
+    }
 )
 """Failures that are nobody's: the pair is in the ledger, and not in the test."""
 
@@ -80,7 +92,9 @@ class MirroredRequest:
     service: str
     route: str
     protocol: str
-    key: str = ""  # what sampling (and, later, routing) sticks to: a session, a user; "" is the request id
+    key: str = ""  # what sampling and routing stick to: a session, a user; "" is the request id
+    arm: str = ""  # who served it, as the router said; "" is for the model to tell, else the stable version
+    stage: str = ""  # of the rollout when it was routed; "" where no router was asked
     model: str = ""  # the model that the service asked for
     body: Any = None  # the request's JSON, redacted; None where its content was left out
     attributes: dict[str, str] = field(default_factory=dict)  # tenant, prompt id, language, …: for slices
@@ -117,6 +131,10 @@ class Response:
     input_tokens: int | None = None
     output_tokens: int | None = None
     attempts: int = 1
+    key: str = ""  # the request's
+    stage: str = ""  # on the shadow side: the request's
+    fingerprint: str = ""  # on the shadow side: of what was asked (schemas/fingerprint.py)
+    served_fingerprint: str = ""  # on the shadow side: of what the serving arm was asked
     request: Any = None  # on the shadow side: the body as the candidate was asked, for whom reads the pair
     attributes: dict[str, str] = field(default_factory=dict)
     traceparent: str = ""
@@ -142,9 +160,12 @@ class Pair:
     completed_at: int  # when the shadow half was, by the worker's clock; of a lone served half, when that was
     outcome: str
     reason: str = ""  # why abstained or unpaired
+    key: str = ""  # the request's: a session, a user
+    served_arm: str = ""  # whose answer the user got
     attributes: dict[str, str] = field(default_factory=dict)
     request: Any = None
     stable_model: str = ""
+    stable_fingerprint: str = ""  # of the model and parameters that it was asked with
     stable_output: str = ""
     stable_tool_calls: Any = None
     stable_finish_reason: str = ""
@@ -155,6 +176,7 @@ class Pair:
     stable_input_tokens: int | None = None
     stable_output_tokens: int | None = None
     candidate_model: str = ""
+    candidate_fingerprint: str = ""
     candidate_output: str = ""
     candidate_tool_calls: Any = None
     candidate_finish_reason: str = ""
@@ -213,7 +235,31 @@ class LedgerCell:
     schema_version: int = SCHEMA_VERSION
 
 
-Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell
+@dataclass(slots=True, kw_only=True)
+class RolloutState:
+    """Who serves whom, for routers. Topic ``shadowlane.rollouts``, compacted, key: the rollout.
+
+    Of several states of one rollout the one with the largest ``seq`` holds: it counts the rollout's decisions.
+    """
+
+    rollout: str
+    epoch: str
+    seq: int
+    ts: int  # when it was decided
+    phase: str  # shadowlane.rollout.state.Phase
+    stage: str
+    traffic_pct: float  # of the keys, to the candidate; 0 in every phase in which it may not serve
+    stable_model: str = ""
+    candidate_model: str = ""
+    stable_overrides: dict[str, Any] = field(default_factory=dict)
+    candidate_overrides: dict[str, Any] = field(default_factory=dict)
+    excluded: list[str] = field(
+        default_factory=list
+    )  # slices (``language=de``) that the stable version serves
+    schema_version: int = SCHEMA_VERSION
+
+
+Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell | RolloutState
 
 
 def pair_id(request_id: str, rollout: str, epoch: str) -> str:

@@ -44,10 +44,15 @@ class Topics:
         return f"{self.prefix}.ledger"
 
     @property
+    def rollouts(self) -> str:
+        """Compacted: the last state of each rollout."""
+        return f"{self.prefix}.rollouts"
+
+    @property
     def copartitioned(self) -> tuple[str, ...]:
         """These must have one number of partitions: pairing meets both halves in the same partition."""
         return (self.requests, self.served, self.shadow)
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.copartitioned, self.pairs, self.dead_letters, self.ledger)
+        return (*self.copartitioned, self.pairs, self.dead_letters, self.ledger, self.rollouts)

@@ -70,7 +70,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         request_id=first.request_id,
         rollout=match.rollout.name,
         epoch=match.epoch,
-        stage=match.rollout.stage.name,
+        stage=(match.shadow.stage if match.shadow else "") or match.rollout.stages[0].name,
         service=first.service,
         route=first.route,
         ts=first.ts,

@@ -174,7 +174,7 @@ async def _body(reply: aiohttp.ClientResponse) -> bytes:
 
 
 def _not_asked(request: MirroredRequest, target: Target) -> tuple[Failure, str] | None:
-    if not target.rollout.asks_for(request):
+    if target.rollout.stable.model not in ("", request.model):
         return Failure.OTHER_MODEL, f"the service asked {request.model!r}, not the stable model"
     return chat.why_not(request, target.rollout.candidate)
 

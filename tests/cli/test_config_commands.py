@@ -37,7 +37,7 @@ def test_the_example_is_right() -> None:
         ("error_rate > 2% OR", "error_rate > 2% XOR", ["rollouts[0]", "^"]),
         ('quality_score: ">0.90"', 'quality_scor: ">0.90"', ["quality_score"]),
         ("{name: fuzzy}", "{name: fuzy}", ["fuzzy"]),
-        ("stage:", "stge:", ["unknown key; did you mean 'stage'?"]),
+        ("stages:", "stges:", ["unknown key; did you mean 'stages'?"]),
     ],
 )
 def test_a_fault_is_told_with_its_place_and_remedy(

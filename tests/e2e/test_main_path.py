@@ -31,7 +31,7 @@ def rollout(name: str, port: int, path: str = "/v1") -> dict[str, Any]:
             {"name": "exact"},
             {"name": "cost"},
         ],
-        "stage": {"min_hours": 0, "traffic_cycle_hours": 0},
+        "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0}],
     }
 
 

@@ -106,7 +106,10 @@ def test_a_change_of_what_a_verdict_rests_on_is_a_new_epoch(tmp_path: Path) -> N
     assert load(write(tmp_path, GOOD)).rollouts[0].epoch == epoch
     assert load(write(tmp_path, GOOD + "    margin: 0.03\n")).rollouts[0].epoch != epoch
     assert load(write(tmp_path, GOOD.replace("model: b", "model: c"))).rollouts[0].epoch != epoch
-    assert load(write(tmp_path, GOOD + "    stage: {min_pairs: 9}\n")).rollouts[0].epoch == epoch
+    assert (
+        load(write(tmp_path, GOOD + "    stages: [{name: shadow, min_pairs: 9}]\n")).rollouts[0].epoch
+        == epoch
+    )
 
 
 def test_the_first_rollout_that_takes_a_request_has_it(tmp_path: Path) -> None:
