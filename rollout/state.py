@@ -56,7 +56,8 @@ class State:
     slice is taken out), ``epoch_began`` when its epoch did. ``excluded`` are the slices that were rolled back alone.
     ``alarm`` is the roll back that was decided and not carried out (``auto_rollback.enabled: false``). ``open``
     are the incidents that were told and not resolved yet. ``failed`` are the fingerprints of candidates that were
-    taken out before. ``asked`` is the stage that a confirmation was asked for.
+    taken out before. ``asked`` is the stage that a confirmation was asked for. ``first_pair`` is when the epoch's first
+    pair was complete, once a stage is over: the traffic cycle is counted from there.
     """
 
     rollout: str
@@ -80,6 +81,7 @@ class State:
     open: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     previous_until: int | None = None
+    first_pair: int | None = None
 
     @property
     def in_charge(self) -> VersionRef:

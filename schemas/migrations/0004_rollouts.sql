@@ -79,7 +79,6 @@ CREATE TABLE IF NOT EXISTS lease_log
 )
 ENGINE = MergeTree
 ORDER BY (name, term)
-TTL toDateTime(intDiv(until, 1000)) + INTERVAL 1 DAY
 SETTINGS non_replicated_deduplication_window = 100000;
 
 -- The fold of a stage's evidence after its closed buckets: what the next poll goes on from.

@@ -1,0 +1,165 @@
+"""What is told of a decision: one incident per rollout, epoch and cause, each with all that on-call asks first. Pure."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.verdict import Verdict
+from shadowlane.rollout.state import Action, Alert, State
+
+REGRESSION = "regression"
+UNDECIDED = "undecided"
+CONFIRMATION = "confirmation"
+PROMOTION = "promotion"
+
+
+def incident_of(state: State, cause: str, part: str = "") -> str:
+    """The key that an incident's trigger and resolve share: ``shadowlane/rollout/epoch/cause``, and a slice."""
+    return "/".join(["shadowlane", state.rollout, state.epoch, cause, *([part] if part else [])])
+
+
+def cause_of(incident: str) -> str:
+    """The cause in an incident's key. A slice may hold slashes, a rollout's name and an epoch can't."""
+    return incident.split("/")[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an alert says beside its decision. ``onset`` is when the evidence began to rise (Unix ms)."""
+
+    link: str = ""
+    onset: int | None = None
+
+    def regression(
+        self, state: State, verdict: Verdict, done: str, *, served_pct: float, part: str = ""
+    ) -> Alert:
+        """``served_pct`` of the traffic had the candidate's answers until now: with none, nobody was harmed."""
+        latch = verdict.roll_back
+        assert latch is not None
+        what = tuple(claim(e) for e in latch.leading)
+        slices = tuple(dict.fromkeys(e.slice for e in latch.leading if e.slice))
+        where = f" in {', '.join(slices)}" if slices else ""
+        return Alert(
+            alert_id=f"{state.rollout}:{state.seq}:0",
+            incident=incident_of(state, REGRESSION, part),
+            action=Action.TRIGGER,
+            severity="critical" if served_pct else "warning",
+            cause=REGRESSION,
+            rollout=state.rollout,
+            epoch=state.epoch,
+            stage=state.stage,
+            at=state.at,
+            summary=f"{state.rollout}: {arms(state)} regressed{where}: {latch.leading[0].claim}",
+            what=what,
+            slices=slices,
+            since=self.onset or _ms(latch.since),
+            sure=(
+                f"evidence {latch.e:.3g} of {latch.leading[0].threshold:.3g} after {latch.pairs:,} pairs: a candidate "
+                "that is no worse is ever called so in at most 1 of 100 stages"
+            ),
+            done=done,
+            look=self.look(state),
+        )
+
+    def undecided(self, state: State, verdict: Verdict) -> Alert:
+        return Alert(
+            alert_id=f"{state.rollout}:{state.seq}:0",
+            incident=incident_of(state, UNDECIDED),
+            action=Action.TRIGGER,
+            severity="warning",
+            cause=UNDECIDED,
+            rollout=state.rollout,
+            epoch=state.epoch,
+            stage=state.stage,
+            at=state.at,
+            summary=f"{state.rollout}: stage {state.stage} is over and undecided: a person has to decide",
+            what=verdict.missing,
+            since=state.entered,
+            done=f"nothing: the traffic stays at {state.traffic_pct:g}%, the guard goes on; resume, promote or abort it",
+            look=self.look(state),
+        )
+
+    def confirmation(self, state: State, following: str) -> Alert:
+        return Alert(
+            alert_id=f"{state.rollout}:{state.seq}:0",
+            incident=incident_of(state, CONFIRMATION, following),
+            action=Action.NOTE,
+            severity="info",
+            cause=CONFIRMATION,
+            rollout=state.rollout,
+            epoch=state.epoch,
+            stage=state.stage,
+            at=state.at,
+            summary=f"{state.rollout}: stage {state.stage} has shown all; stage {following} waits for a yes",
+            done=f"the traffic stays at {state.traffic_pct:g}% until the webhook of stage {following} says yes",
+            look=self.look(state),
+        )
+
+    def look(self, state: State) -> tuple[str, ...]:
+        commands = (f"shadowlane report {state.rollout}", f"shadowlane pairs {state.rollout} --worst 10")
+        return (*commands, self.link.replace("{rollout}", state.rollout)) if self.link else commands
+
+
+def resolve(state: State, incident: str, why: str, number: int) -> Alert:
+    """The end of an incident; ``number`` tells several of one entry apart."""
+    cause = cause_of(incident)
+    return Alert(
+        alert_id=f"{state.rollout}:{state.seq}:{number}",
+        incident=incident,
+        action=Action.RESOLVE,
+        severity="info",
+        cause=cause,
+        rollout=state.rollout,
+        epoch=incident.split("/")[2],
+        stage=state.stage,
+        at=state.at,
+        summary=f"{state.rollout}: {cause} is over: {why}",
+        done=why,
+    )
+
+
+def promotion(state: State, event: str, actor: str, reason: str, number: int) -> Alert:
+    """Worth knowing, and nobody's incident."""
+    words = {
+        "completed": f"{state.candidate.model or 'the candidate'} is the stable version now",
+        "passed": f"stage {state.stage} is passed: all is shown",
+    }
+    return Alert(
+        alert_id=f"{state.rollout}:{state.seq}:{number + 1}",
+        incident=incident_of(state, PROMOTION, state.stage),
+        action=Action.NOTE,
+        severity="info",
+        cause=PROMOTION,
+        rollout=state.rollout,
+        epoch=state.epoch,
+        stage=state.stage,
+        at=state.at,
+        summary=f"{state.rollout}: "
+        + words.get(
+            event, f"{arms(state)} goes to stage {state.stage}, {state.traffic_pct:g}% of the traffic"
+        ),
+        done=f"by {actor}: {reason}",
+    )
+
+
+def arms(state: State) -> str:
+    return f"{state.stable.model or 'stable'} → {state.candidate.model or 'candidate'}"
+
+
+def claim(evidence: Evidence) -> str:
+    """``error_rate > 2% in language=de (0.05 over 525 pairs)``."""
+    where = f" in {evidence.slice}" if evidence.slice else ""
+    seen = "" if evidence.mean is None else f" ({evidence.mean:.4g} over {evidence.n:,} pairs)"
+    return f"{evidence.claim}{where}{seen}"
+
+
+def evidence_of(verdict: Verdict) -> dict[str, Any]:
+    """What a decision rested on, for the log: the verdict with every claim's evidence."""
+    document = asdict(verdict)
+    del document["metrics"]
+    return document
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

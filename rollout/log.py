@@ -1,0 +1,121 @@
+"""The log of decisions: the one truth about every rollout. Appended to one entry at a time, by compare and swap.
+
+An entry carries the state after it, the evidence it rested on and the alerts that tell of it, in one row: all of it
+is there or nothing is, whenever the writer dies. Entry ``seq`` of a rollout goes in under the insert token
+``rollout:seq``, and of several inserts under one token ClickHouse keeps the first: whoever finds another's entry
+there has lost, and was decided before him. So two controllers, or a controller and a person, do no harm to each other.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from shadowlane.errors import ShadowlaneError
+from shadowlane.rollout.state import Alert, Entry, State
+from shadowlane.rollout.store import Store
+
+_STATE = TypeAdapter(State)
+_ALERTS = TypeAdapter(tuple[Alert, ...])
+
+_ENTRY = """
+SELECT entry_id, event, actor, reason, state, evidence, alerts FROM rollout_log
+WHERE rollout = {rollout:String}
+"""
+_HEADS = """
+SELECT argMax(state, seq) AS state FROM rollout_log WHERE rollout IN {rollouts:Array(String)} GROUP BY rollout
+"""
+
+
+class LostError(ShadowlaneError):
+    """Somebody else decided first. ``winner`` is what stands in the log in the place of what was to be appended."""
+
+    def __init__(self, winner: Entry) -> None:
+        after = winner.state
+        super().__init__(
+            f"{winner.actor} was faster: {winner.event.replace('_', ' ')} ({winner.reason}); {after.rollout} is "
+            f"{after.phase.value.replace('_', ' ')} in stage {after.stage} now. Look at it, and say again what you want"
+        )
+        self.winner = winner
+
+
+class Log:
+    """The table ``rollout_log``. Every method raises StoreError."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def heads(self, rollouts: Sequence[str]) -> dict[str, State]:
+        """The present state of each of these rollouts that has one, by name."""
+        rows = self._store.rows(_HEADS, {"rollouts": list(rollouts)})
+        states = [_STATE.validate_json(row["state"]) for row in rows]
+        return {state.rollout: state for state in states}
+
+    def head(self, rollout: str) -> State | None:
+        """The present state of a rollout; None where it has not begun."""
+        return self.heads([rollout]).get(rollout)
+
+    def append(self, entry: Entry) -> Entry:
+        """Appends an entry that follows the state it was made from; gives it with its id.
+
+        Raises:
+            LostError: the log has another entry in its place.
+        """
+        entry = replace(entry, entry_id=uuid.uuid4().hex)
+        state = entry.state
+        self._store.insert("rollout_log", _line(entry), f"{state.rollout}:{state.seq}")
+        stored = self._at(state.rollout, state.seq)
+        if stored.entry_id != entry.entry_id:
+            raise LostError(stored)
+        return entry
+
+    def history(self, rollout: str, limit: int = 1000) -> list[Entry]:
+        """The last entries of a rollout, oldest first."""
+        query = f"{_ENTRY} ORDER BY seq DESC LIMIT {{limit:UInt32}}"
+        rows = self._store.rows(query, {"rollout": rollout, "limit": limit})
+        return [_entry(row) for row in reversed(rows)]
+
+    def _at(self, rollout: str, seq: int) -> Entry:
+        query = f"{_ENTRY} AND seq = {{seq:UInt64}} ORDER BY entry_id LIMIT 1"
+        return _entry(self._store.rows(query, {"rollout": rollout, "seq": seq})[0])
+
+
+def _line(entry: Entry) -> bytes:
+    state = entry.state
+    return orjson.dumps(
+        {
+            "rollout": state.rollout,
+            "seq": state.seq,
+            "entry_id": entry.entry_id,
+            "at": state.at,
+            "epoch": state.epoch,
+            "event": entry.event,
+            "actor": entry.actor,
+            "reason": entry.reason,
+            "phase": state.phase,
+            "stage": state.stage,
+            "traffic_pct": state.traffic_pct,
+            "evidence": _text(entry.evidence),
+            "alerts": _text([asdict(alert) for alert in entry.alerts]),
+            "state": _text(asdict(state)),
+        }
+    )
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    return Entry(
+        entry_id=row["entry_id"],
+        event=row["event"],
+        actor=row["actor"],
+        reason=row["reason"],
+        state=_STATE.validate_json(row["state"]),
+        evidence=orjson.loads(row["evidence"]),
+        alerts=_ALERTS.validate_json(row["alerts"]),
+    )

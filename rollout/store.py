@@ -1,0 +1,44 @@
+"""The store as the controller and the commands want it: queries, inserts under a token, and its clock."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from clickhouse_connect.driver.client import Client
+
+from shadowlane.processors.store import connect, insert_lines, querying
+from shadowlane.schemas.config import ClickHouse
+
+
+class Store(Protocol):
+    """Blocks until the store has answered. Every method raises StoreError."""
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A query's rows, by column."""
+        ...
+
+    def insert(self, table: str, lines: bytes, token: str) -> None:
+        """JSON lines into a table. Of several inserts under one token the store keeps the first."""
+        ...
+
+    def now(self) -> int:
+        """The store's clock, in Unix milliseconds: the one that all decisions go by."""
+        ...
+
+
+class ClickHouseStore:
+    """A :class:`Store` over one connection; several threads may use it."""
+
+    def __init__(self, clickhouse: ClickHouse, client: Client | None = None) -> None:
+        """Raises StoreError: nobody answers."""
+        self._clickhouse = clickhouse
+        self._client = client or connect(clickhouse)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with querying(self._clickhouse):
+            return list(self._client.query(sql, parameters=dict(parameters)).named_results())
+
+    def insert(self, table: str, lines: bytes, token: str) -> None:
+        insert_lines(self._client, self._clickhouse, table, lines, token)
+
+    def now(self) -> int:
+        return int(self.rows("SELECT toUnixTimestamp64Milli(now64(3)) AS now", {})[0]["now"])
