@@ -43,6 +43,8 @@ class Exchange:
     ended_early: bool = False
     ended: float = 0.0
     finished: bool = False
+    arm: str = ""  # who served it, as the router said, and the rollout's stage then
+    stage: str = ""
     cost: int = 0
     full: bool = False  # the mirror had no room: nothing is held, and it will be dropped
     _pieces: tuple[bytes, ...] = ()  # of a request's body that is still coming

@@ -1,4 +1,4 @@
-"""What the mirror tells: through ``logging.getLogger("shadowlane.mirror")``, each kind once a minute at most."""
+"""What the mirror and the router tell: through ``logging``, each kind once a minute at most."""
 
 import logging
 import time
@@ -11,11 +11,13 @@ EVERY_S = 60.0
 class Log:
     """Counts problems by kind, keeps the last text, and logs each kind at most once in ``EVERY_S`` seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, name: str = "shadowlane.mirror"
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.last = ""
         self._clock = clock
-        self._logger = logging.getLogger("shadowlane.mirror")
+        self._logger = logging.getLogger(name)
         self._next: dict[str, float] = {}
         self._held: Counter[str] = Counter()
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from time import perf_counter, time_ns
 from typing import Any, TypeVar
 
+from shadowlane.errors import ConfigError
 from shadowlane.producers.calls import Call
 from shadowlane.producers.context import Said, said, saying
 from shadowlane.producers.exchange import Exchange
@@ -23,8 +24,10 @@ from shadowlane.producers.records import ExchangeEncoder
 from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.sampling import Sampler
 from shadowlane.producers.settings import resolve
+from shadowlane.schemas.events import Arm
 from shadowlane.schemas.topics import Topics
 
+ARMS = tuple(arm.value for arm in Arm)
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 
@@ -155,6 +158,8 @@ class Mirror:
         attributes: Mapping[Any, Any] | None = None,
         request_id: object = None,
         traceparent: object = None,
+        arm: object = None,
+        stage: object = None,
     ) -> AbstractContextManager[None]:
         """What is mirrored within the ``with`` block carries this.
 
@@ -163,8 +168,16 @@ class Mirror:
             attributes: for slices: tenant, prompt id, language, ….
             request_id: the service's own id ([0-9A-Za-z_.-], up to 200); for the first request only.
             traceparent: W3C trace context.
+            arm: who serves it, ``stable`` or ``candidate``, and
+            stage: the rollout's stage, where another router than shadowlane's decides. ``Router.serving`` says
+                both by itself.
+
+        Raises:
+            ConfigError: ``arm`` is neither.
         """
-        return saying(key, route, attributes, request_id, traceparent)
+        if arm and arm not in ARMS:
+            raise ConfigError(f"mirror.context(arm={arm!r}): it must be one of {', '.join(ARMS)}")
+        return saying(key, route, attributes, request_id, traceparent, arm, stage)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until nothing is left to send. True: everything until now is mirrored or counted as dropped."""
@@ -214,7 +227,7 @@ class Mirror:
                 return None
         if not self._exit_armed:
             self._arm_exit()
-        return Exchange(
+        exchange = Exchange(
             pipeline,
             request_id,
             now,
@@ -228,6 +241,9 @@ class Mirror:
             self._max_body_bytes,
             self._left_out,
         )
+        if context.arm:
+            exchange.arm, exchange.stage = context.arm, context.stage
+        return exchange
 
     @staticmethod
     def _own_id(context: Said) -> str:

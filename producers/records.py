@@ -73,7 +73,7 @@ class ExchangeEncoder:
         except Exception:
             attributes, key = {}, ""  # never unredacted
         response = self._response(exchange)
-        response.attributes = attributes
+        response.attributes, response.key = attributes, key
         if response.error in _ANSWER_KEPT:
             response.error = Failure.NO_CONTENT
         response.error_message = left_out
@@ -106,6 +106,8 @@ class ExchangeEncoder:
             route=exchange.route,
             protocol=exchange.protocol,
             key=key,
+            arm=exchange.arm,
+            stage=exchange.stage,
             model=model,
             body=body,
             attributes=attributes,
@@ -124,6 +126,7 @@ class ExchangeEncoder:
             service=exchange.service,
             route=exchange.route,
             role=Role.SERVED,
+            arm=exchange.arm,
             error=error,
             error_message=exchange.error_message,
             status=exchange.status,
@@ -197,7 +200,7 @@ def redact_records(
 
 def _redact_all_but_body(redactor: Redactor, request: MirroredRequest, response: Response) -> None:
     """Everything that may hold what a user or a model wrote, in place."""
-    request.key = redactor.key(request.key)
+    request.key = response.key = redactor.key(request.key)
     request.attributes = redactor.json(request.attributes)
     response.attributes = redactor.json(response.attributes)
     response.output = redactor.text(response.output)
