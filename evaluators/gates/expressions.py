@@ -5,13 +5,15 @@
     trigger     = conjunction { "OR" conjunction }
     conjunction = term { "AND" term }
     term        = comparison | "(" trigger ")"
-    comparison  = metric ("<" | "<=" | ">" | ">=") number ["%"]
+    comparison  = metric ("<" | "<=" | ">" | ">=") number [unit]
+    unit        = "%" | "ms" | "s" | "usd" | "x"
 
-``AND`` binds closer than ``OR``; both are read in any case. A metric is ``error_rate``, ``quality_score``
-or the name of a scorer. ``str()`` of a tree is its canonical text, which parses to the same tree.
+``AND`` binds closer than ``OR``; both, and the units, are read in any case. A metric is ``error_rate``,
+``quality_score``, the name of a scorer, or something measured, such as ``latency_p95``
+(:mod:`shadowlane.evaluators.gates.measures`), which says the units that it takes. ``str()`` of a tree is its
+canonical text, which parses to the same tree.
 
-Every metric that can be decided lies in [0, 1], so a threshold lies strictly between 0 and 1. Anything
-else is refused with its place in the text, never ignored.
+What has no meaning is refused with its place in the text, never ignored.
 """
 
 import re
@@ -22,10 +24,9 @@ from enum import StrEnum
 from typing import NoReturn, TypeAlias
 
 from shadowlane.errors import ConfigError
+from shadowlane.evaluators.gates.measures import Unit, example, measure_of, out_of_range, refusal, units_of
 
 METRIC_NAME = re.compile(r"[a-z_][a-z0-9_.]*")
-# Measured on every pair, but without a bounded range there is no test for them yet.
-_UNDECIDABLE = re.compile(r"(latency|ttft|cost|(input_|output_)?tokens)(_(p[0-9]+|s|ms|usd|mean|avg|total))?")
 _KEYWORDS = ("AND", "OR")
 _DEEPEST = 32
 
@@ -44,21 +45,27 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A metric against a threshold. ``number`` is as written: 0.5 with ``percent`` is the value 0.005."""
+    """A metric against a threshold. ``number`` is as written: 0.5 with ``Unit.PERCENT`` is the value 0.005."""
 
     metric: str
     operator: Operator
     number: float
-    percent: bool = False
+    unit: Unit = Unit.NONE
 
     @property
     def value(self) -> float:
-        """The threshold as a fraction, in (0, 1)."""
-        return self.number / 100 if self.percent else self.number
+        """The threshold: a fraction in (0, 1), milliseconds, US dollars, or a multiple of the stable version's."""
+        if self.unit is Unit.PERCENT:
+            return self.number / 100
+        return self.number * 1000 if self.unit is Unit.SECONDS else self.number
+
+    @property
+    def threshold(self) -> str:
+        """The threshold as text: ``0.5%``."""
+        return f"{repr(self.number).removesuffix('.0')}{self.unit}"
 
     def __str__(self) -> str:
-        unit = "%" if self.percent else ""
-        return f"{self.metric} {self.operator} {repr(self.number).removesuffix('.0')}{unit}"
+        return f"{self.metric} {self.operator} {self.threshold}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +122,20 @@ def comparisons(expression: Expression) -> Iterator[Comparison]:
 def check_metrics(expressions: Iterable[Expression], known: Iterable[str], key: str) -> None:
     """Refuses a metric that isn't among ``known``, and proposes the one that was probably meant.
 
+    What is measured of every request needs no scorer, but for its cost.
+
     Raises ConfigError.
     """
     names = sorted(set(known))
     for expression in expressions:
         for comparison in comparisons(expression):
-            if comparison.metric in names:
+            measure = measure_of(comparison.metric)
+            if measure and measure.base == "cost" and "cost" not in names:
+                raise ConfigError(
+                    f"{key}: {comparison.metric!r} is measured by the scorer 'cost', which is not among the "
+                    "rollout's scorers; add {name: cost}"
+                )
+            if measure or comparison.metric in names:
                 continue
             close = get_close_matches(comparison.metric, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
@@ -135,7 +150,7 @@ def _criterion(metric: str, text: object, key: str) -> Comparison:
             f'{key}: {text!r} is no comparison; write one in quotes, such as ">0.90" or "<0.5%"'
         )
     parser = _Parser(text, key)
-    parser.refuse_undecidable(metric, 0)
+    parser.refuse_name(metric, 0)
     comparison = parser.threshold(metric)
     parser.end("the end")
     return comparison
@@ -148,7 +163,7 @@ class _Token:
     at: int
 
 
-# A new unit (ms, usd) is a word after a number: `_Parser.unit` is the one place that reads it.
+# A unit is a word after a number, or the percent sign: `_Parser._unit` reads it.
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
@@ -241,35 +256,36 @@ class _Parser:
         token = self._need("word", "a metric such as error_rate, or '('")
         if not METRIC_NAME.fullmatch(token.text):
             self._fail(token.at, f"a metric is written in lower case: {token.text.lower()}")
-        self.refuse_undecidable(token.text, token.at)
+        self.refuse_name(token.text, token.at)
         return self.threshold(token.text)
 
-    def refuse_undecidable(self, metric: str, at: int) -> None:
-        if _UNDECIDABLE.fullmatch(metric):
-            self._fail(
-                at,
-                f"{metric!r} is measured but can't be decided on yet; "
-                "use error_rate, quality_score or a scorer in [0, 1]",
-            )
+    def refuse_name(self, metric: str, at: int) -> None:
+        if problem := refusal(metric):
+            self._fail(at, problem)
 
     def threshold(self, metric: str) -> Comparison:
         operator = Operator(self._need("operator", "one of < <= > >=").text)
-        token = self._need("number", "a number such as 2% or 0.8")
-        comparison = Comparison(metric, operator, float(token.text), self._unit())
-        if not 0 < comparison.value < 1:
-            hint = (
-                f"; did you mean {token.text}%?"
-                if not comparison.percent and 1 <= comparison.number < 100
-                else ""
-            )
-            self._fail(token.at, f"a threshold must lie between 0 and 1 (0% and 100%), both excluded{hint}")
+        token = self._need("number", f"a number such as {example(metric)}")
+        unit = self._unit(metric, token)
+        comparison = Comparison(metric, operator, float(token.text), unit)
+        if problem := out_of_range(metric, comparison.number, unit):
+            self._fail(token.at, problem)
         return comparison
 
-    def _unit(self) -> bool:
-        token = self._peek()
-        if token.kind == "word":
-            self._fail(
-                token.at,
-                f"a threshold in {token.text!r} can't be decided on yet; write a number such as 0.8 or 2%",
-            )
-        return self._take("percent") is not None
+    def _unit(self, metric: str, number: _Token) -> Unit:
+        """The unit that follows the number, and that the metric takes."""
+        token = self._take("percent") or self._take("word")
+        written = token.text.lower() if token else ""
+        taken = units_of(metric)
+        if written in taken:
+            return Unit(written)
+        takes = f"{metric} takes {_listed([unit or 'a plain number' for unit in taken])}"
+        if token is None:
+            self._fail(number.at, f"{takes}: write {example(metric)}, or so")
+        known = "is no unit" if written not in list(Unit) else "does not fit"
+        self._fail(token.at, f"{token.text!r} {known}: {takes}")
+
+
+def _listed(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last

@@ -6,16 +6,44 @@
 | quality or a scorer, absolute | candidate, in [0, 1] | E[x] ≥ trigger | E[x] ≤ criterion |
 | error rate, absolute | 1 if the candidate failed | E[x] ≤ trigger | E[x] ≥ criterion |
 | error rate, relative | where one side alone failed: 1 if the candidate | E[x] ≤ OR/(1+OR) | – |
+| ``latency_pNN``, absolute | 1 if the candidate was slower than the threshold | E[x] ≤ 1 − NN/100 | E[x] ≥ 1 − NN/100 |
+| ``latency_pNN``, ``1.2x`` | (1 if the candidate was slower than 1.2 T) − (1 if stable was than T), T stable's pNN | \
+E[x] ≤ 0 | E[x] ≥ 0 |
+| ``cost``, absolute | the candidate's, clipped at 20 thresholds | E[x] ≤ trigger | E[x] ≥ criterion |
+| ``cost`` and tokens, ``1.1x`` | ln(candidate / stable), clipped to ±1 | E[x] ≤ ln 1.1 | E[x] ≥ ln 1.1 |
+
+``ttft_pNN`` and ``cost_pNN`` are as ``latency_pNN``.
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import Final
 
 from shadowlane.evaluators.gates.expressions import Comparison
 from shadowlane.evaluators.gates.kernel import bet_grid
+from shadowlane.evaluators.gates.measures import Measure, Unit, measure_of
+from shadowlane.evaluators.gates.observables import (
+    CANDIDATE_ERROR,
+    DISCORDANT_ERROR,
+    ERROR_RATE,
+    QUALITY,
+    QUALITY_DIFFERENCE,
+    Observable,
+    tested,
+)
 
-ERROR_RATE: Final = "error_rate"
-QUALITY: Final = "quality_score"
+__all__ = [
+    "ERRORS_WORSE",
+    "ERROR_RATE",
+    "QUALITY",
+    "Hypothesis",
+    "Observable",
+    "absolute",
+    "errors_worse",
+    "quality_kept",
+    "quality_worse",
+]
+
 ERRORS_WORSE: Final = "errors_worse"
 
 # The smallest bets: what the smallest effects need that someone should wait for.
@@ -23,84 +51,8 @@ _LEAST_ON_DIFFERENCES: Final = 0.06
 _LEAST_ON_DISCORDANT: Final = 0.2
 _LEAST_UP_ON_RATES: Final = 0.5
 _LEAST: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Observable:
-    """A number that a pair has, or has not (NULL: the pair is skipped wherever this number is used).
-
-    ``sql`` is its expression over the columns of the view ``pairs``; ``{scorer}`` in it stands for the name
-    in ``scorer``, which travels as a query parameter. Values lie in [lo, hi]; ``binary`` ones are 0 or 1.
-    ``guess`` is the mean of a service without fault: intervals start from it.
-    """
-
-    name: str
-    sql: str
-    lo: float
-    hi: float
-    guess: float
-    binary: bool = False
-    scorer: str = ""
-
-
-_CANDIDATE_FAILED = "(candidate_error != '')"
-_STABLE_FAILED = "(stable_error != '')"
-
-CANDIDATE_ERROR: Final = Observable(
-    "candidate_error", f"toFloat64({_CANDIDATE_FAILED})", 0, 1, guess=0, binary=True
-)
-STABLE_ERROR: Final = Observable("stable_error", f"toFloat64({_STABLE_FAILED})", 0, 1, guess=0, binary=True)
-ERROR_DIFFERENCE: Final = Observable(
-    "error_difference", f"toFloat64({_CANDIDATE_FAILED}) - toFloat64({_STABLE_FAILED})", -1, 1, guess=0
-)
-DISCORDANT_ERROR: Final = Observable(
-    "discordant_error",
-    f"if({_CANDIDATE_FAILED} != {_STABLE_FAILED}, toFloat64({_CANDIDATE_FAILED}), NULL)",
-    0,
-    1,
-    guess=0.5,
-    binary=True,
-)
-CANDIDATE_QUALITY: Final = Observable("candidate_quality", "candidate_quality", 0, 1, guess=1)
-STABLE_QUALITY: Final = Observable("stable_quality", "stable_quality", 0, 1, guess=1)
-QUALITY_DIFFERENCE: Final = Observable("quality_difference", "quality_difference", -1, 1, guess=0)
-
-
-def candidate_score(scorer: str) -> Observable:
-    """The candidate's number from one scorer, where it gave one."""
-    return Observable(
-        f"candidate.{scorer}",
-        "if(mapContains(candidate_scores, {scorer}), candidate_scores[{scorer}], NULL)",
-        0,
-        1,
-        guess=1,
-        scorer=scorer,
-    )
-
-
-def stable_score(scorer: str) -> Observable:
-    """The stable side's number from one scorer, where it gave one."""
-    return Observable(
-        f"stable.{scorer}",
-        "if(mapContains(stable_scores, {scorer}), stable_scores[{scorer}], NULL)",
-        0,
-        1,
-        guess=1,
-        scorer=scorer,
-    )
-
-
-def score_difference(scorer: str) -> Observable:
-    """Candidate − stable by one scorer, where it graded both sides."""
-    return Observable(
-        f"difference.{scorer}",
-        "if(mapContains(candidate_scores, {scorer}) AND mapContains(stable_scores, {scorer}), "
-        "candidate_scores[{scorer}] - stable_scores[{scorer}], NULL)",
-        -1,
-        1,
-        guess=0,
-        scorer=scorer,
-    )
+_LEAST_ON_SHARES: Final = 0.2  # of requests above a percentile: from 5% to 6%, from 50% to 55%
+_LEAST_ON_COSTS: Final = 0.02  # of costs in thresholds, whose standard deviation is 1 or more: 5% of the mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +73,27 @@ class Hypothesis:
 
 def absolute(comparison: Comparison) -> Hypothesis:
     """The test whose rejection says that ``comparison`` holds for the candidate, be it wanted or feared."""
-    if comparison.metric == ERROR_RATE:
-        observable = CANDIDATE_ERROR
-    elif comparison.metric == QUALITY:
-        observable = CANDIDATE_QUALITY
+    observable, upward = tested(comparison), comparison.operator.upward
+    measure = measure_of(comparison.metric)
+    if measure is None:
+        null_mean = comparison.value
+        least = _LEAST_UP_ON_RATES if upward and observable is CANDIDATE_ERROR else _LEAST
     else:
-        observable = candidate_score(comparison.metric)
-    upward = comparison.operator.upward
-    least = _LEAST_UP_ON_RATES if upward and observable is CANDIDATE_ERROR else _LEAST
+        null_mean, least = _of_measure(measure, comparison)
     text = str(comparison)
-    return _hypothesis(text, text, observable, comparison.value, upward, least)
+    return _hypothesis(text, text, observable, null_mean, upward, least)
+
+
+def _of_measure(measure: Measure, comparison: Comparison) -> tuple[float, float]:
+    """The null mean, and the smallest bet."""
+    relative = comparison.unit is Unit.TIMES
+    if measure.percentile is not None:
+        return (
+            (0.0, _LEAST_ON_DIFFERENCES) if relative else ((100 - measure.percentile) / 100, _LEAST_ON_SHARES)
+        )
+    if relative:
+        return log(comparison.value), _LEAST_ON_DIFFERENCES
+    return comparison.value, _LEAST_ON_COSTS / comparison.value
 
 
 def quality_worse(margin: float) -> Hypothesis:

@@ -1,35 +1,31 @@
 """The rules of one stage: what promotes, what rolls back, with which error budgets, and when."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import TypeAlias
 
+import orjson
+
 from shadowlane.errors import ConfigError
-from shadowlane.evaluators.gates.expressions import (
-    And,
-    Comparison,
-    Expression,
-    Or,
-    comparisons,
-)
+from shadowlane.evaluators.gates.expressions import And, Comparison, Expression, Or, comparisons
 from shadowlane.evaluators.gates.hypotheses import (
-    CANDIDATE_ERROR,
-    CANDIDATE_QUALITY,
-    ERROR_DIFFERENCE,
-    ERROR_RATE,
-    QUALITY,
-    QUALITY_DIFFERENCE,
-    STABLE_ERROR,
-    STABLE_QUALITY,
     Hypothesis,
-    Observable,
     absolute,
-    candidate_score,
     errors_worse,
     quality_kept,
     quality_worse,
-    score_difference,
-    stable_score,
+)
+from shadowlane.evaluators.gates.measures import measure_of
+from shadowlane.evaluators.gates.observables import (
+    DISCORDANT_ERROR,
+    ERROR_RATE,
+    ERRORS,
+    QUALITIES,
+    QUALITY,
+    Metric,
+    Observable,
+    metric_of,
 )
 
 
@@ -60,16 +56,6 @@ class Cause:
     name: str
     claim: str
     test: Test
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What a report shows of one metric: both arms, and the difference on the same requests."""
-
-    name: str
-    stable: Observable
-    candidate: Observable
-    difference: Observable
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +124,40 @@ class Rules:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What a report shows: error rate, quality, and each scorer that a rule names."""
+        """What a report shows: error rate, quality, and whatever else a rule names."""
         named = [*self.success_criteria, *(comparisons(self.trigger) if self.trigger else ())]
-        scorers = dict.fromkeys(c.metric for c in named if c.metric not in (ERROR_RATE, QUALITY))
-        return (
-            Metric(ERROR_RATE, STABLE_ERROR, CANDIDATE_ERROR, ERROR_DIFFERENCE),
-            Metric(QUALITY, STABLE_QUALITY, CANDIDATE_QUALITY, QUALITY_DIFFERENCE),
-            *(Metric(s, stable_score(s), candidate_score(s), score_difference(s)) for s in scorers),
+        return tuple(
+            replace(metric, tests=tuple(h.name for h in self.hypotheses if _looks_at(h, metric)))
+            for metric in dict.fromkeys((ERRORS, QUALITIES, *map(metric_of, named)))
         )
 
     @property
     def observables(self) -> tuple[Observable, ...]:
         """Every number that the tests and the report need of a pair, each once."""
-        shown = (o for m in self.metrics for o in (m.stable, m.candidate, m.difference))
+        shown = (o for m in self.metrics for o in (m.stable, m.candidate, m.difference) if o)
         return tuple(dict.fromkeys((*(h.observable for h in self.hypotheses), *shown)))
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits of all that evidence is made of: it goes on under the same ones alone.
+
+        What says when a stage may be promoted (pairs, stay, traffic cycle) is not in it, and may be changed.
+        """
+        made_of = (
+            [h.name for h in self.required],
+            [(cause.name, str(cause.test)) for cause in self.causes],
+            self.hypotheses,
+            self.observables,
+            self.alpha_roll_back,
+        )
+        return sha256(orjson.dumps(made_of)).hexdigest()[:12]
+
+
+def _looks_at(hypothesis: Hypothesis, metric: Metric) -> bool:
+    looked_at = hypothesis.observable
+    if looked_at == DISCORDANT_ERROR:
+        return metric == ERRORS
+    return looked_at in (metric.stable, metric.candidate, metric.difference)
 
 
 def _test(expression: Expression) -> Test:
@@ -167,19 +173,28 @@ def _within(key: str, value: float, low: float, high: float) -> None:
 
 
 def _refuse_backwards(criteria: tuple[Comparison, ...], trigger: Expression | None) -> None:
-    """``error_rate: ">0.5%"`` as a criterion would promote a candidate for failing: a slip of the hand."""
     for criterion in criteria:
-        _refuse_direction("success_criteria", criterion, wanted=True)
+        refuse_direction("success_criteria", criterion, wanted=True)
     for feared in comparisons(trigger) if trigger else ():
-        _refuse_direction("auto_rollback.trigger", feared, wanted=False)
+        refuse_direction("auto_rollback.trigger", feared, wanted=False)
 
 
-def _refuse_direction(key: str, comparison: Comparison, *, wanted: bool) -> None:
-    better_high = {ERROR_RATE: False, QUALITY: True}.get(comparison.metric)
-    if better_high is None or comparison.operator.upward == (better_high == wanted):
+def refuse_direction(key: str, comparison: Comparison, *, wanted: bool) -> None:
+    """``error_rate: ">0.5%"`` as a criterion would promote a candidate for failing: a slip of the hand.
+
+    Raises ConfigError that names ``key``.
+    """
+    metric = comparison.metric
+    if metric == QUALITY:
+        better_high = True
+    elif metric == ERROR_RATE or measure_of(metric):
+        better_high = False
+    else:
+        return  # a scorer's author knows
+    if comparison.operator.upward == (better_high == wanted):
         return
     better = "higher" if better_high else "lower"
     sign = "<" if comparison.operator.upward else ">"
     raise ConfigError(
-        f"{key}: '{comparison}' points the wrong way: {comparison.metric} is better {better}; write {sign}"
+        f"{key}: '{comparison}' points the wrong way: {metric} is better {better}; write {sign}"
     )
