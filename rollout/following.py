@@ -1,0 +1,195 @@
+"""What routers know of the rollouts, and the reading that keeps it fresh.
+
+The topic is read whole, from the beginning, by every process for itself: no group, no offset is committed. Of the
+states of one rollout the one with the largest ``seq`` holds, so it does no harm to read a record twice, late, or from
+the beginning again. That is what happens whenever Kafka was away: a broker that lost its data, or was replaced,
+counts its offsets anew.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import confluent_kafka
+
+# list_topics imports this at its first call. In this thread that would take the module's import lock, and a service
+# that forks in that moment would have a child that waits for it for ever.
+import confluent_kafka.admin
+from confluent_kafka.cimpl import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+
+from shadowlane.errors import CodecError
+from shadowlane.producers.log import Log
+from shadowlane.rollout.routing import Route
+from shadowlane.schemas.codec import decode, unpack
+from shadowlane.schemas.events import RolloutState
+
+POLL_S = 0.2
+ASK_EVERY_S = 10.0  # whether Kafka is there, and how many partitions the topic has
+ASK_AGAIN_S = 0.5  # the same, while it is not
+ASK_TIMEOUT_S = 2.0
+REREAD_S = 3.0  # the topic is begun again so often at most
+
+
+class Known:
+    """The routes by rollout. Written by one thread, read by any."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Route] = {}
+        self.counts: Counter[str] = Counter()
+
+    def take(self, envelope: bytes | None) -> list[str]:
+        """Takes the states of one message; gives what is wrong with the lines that are none.
+
+        A state that is not newer than the known one is left out: ``counts`` has ``repeated`` (the same ``seq``
+        again), ``older``, ``bad`` and ``taken``.
+        """
+        wrong = []
+        for _, line in unpack(envelope):
+            try:
+                route = Route(decode(RolloutState, line))
+            except CodecError as exc:
+                self.counts["bad"] += 1
+                wrong.append(str(exc))
+                continue
+            name, seq = route.state.rollout, route.state.seq
+            known = self.routes.get(name)
+            if known is not None and seq <= known.state.seq:
+                self.counts["repeated" if seq == known.state.seq else "older"] += 1
+                continue
+            self.routes[name] = route
+            self.counts["taken"] += 1
+        return wrong
+
+
+class Follower:
+    """A daemon thread that reads the topic into a :class:`Known`, for as long as it is not stopped.
+
+    It never raises and never gives up: whatever goes wrong is logged, at most once a minute, and tried again.
+
+    Args:
+        bootstrap: Kafka's addresses.
+        topic: of the states.
+        options: librdkafka's, over these.
+        known: where the states go.
+        log: gets what is wrong.
+    """
+
+    def __init__(
+        self, bootstrap: str, topic: str, options: Mapping[str, Any], known: Known, log: Log
+    ) -> None:
+        self.ready = threading.Event()  # once the topic was read to its end
+        self.contact: float | None = None  # time.monotonic() when Kafka answered last
+        self._topic = topic
+        self._known = known
+        self._log = log
+        self._stop = threading.Event()
+        self._lost = False
+        self._ends: set[int] = set()  # partitions that are not read to their end yet
+        self._options: dict[str, Any] = {
+            "bootstrap.servers": bootstrap,
+            "client.id": "shadowlane-router",
+            "group.id": "shadowlane-router",  # asked for by the client; nobody joins it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+            "fetch.wait.max.ms": 100,
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 3,
+            **options,
+            "error_cb": self._on_error,
+            "logger": _Logger(log),
+        }
+        self._thread = threading.Thread(target=self._run, name="shadowlane-router", daemon=True)
+
+    def start(self) -> None:
+        """Raises RuntimeError where the process can start no thread any more."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Ends the thread; waits for it for up to ``timeout`` seconds."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except Exception as exc:
+                self._log.problem("router", f"reading {self._topic}: {exc}; trying again")
+                self._stop.wait(ASK_AGAIN_S)
+
+    def _follow(self) -> None:
+        """Until it is stopped. Raises whatever the client raises; then all begins again with another client."""
+        consumer = Consumer(self._options)
+        try:
+            reading: set[int] = set()
+            ask_at = begun_at = float("-inf")
+            while not self._stop.is_set():
+                now = time.monotonic()
+                if now >= ask_at or (self._lost and now >= begun_at + REREAD_S):
+                    partitions = self._ask(consumer)
+                    if partitions is None:
+                        self._lost = True
+                        self._stop.wait(ASK_AGAIN_S)
+                        continue
+                    if partitions != reading or (self._lost and now >= begun_at + REREAD_S):
+                        self._lost = False
+                        reading, begun_at = partitions, now
+                        self._begin(consumer, reading)
+                    ask_at = now + (ASK_EVERY_S if reading else ASK_AGAIN_S)
+                message = consumer.poll(POLL_S)
+                if message is not None:
+                    self._take(message)
+        finally:
+            consumer.close()
+
+    def _ask(self, consumer: Consumer) -> set[int] | None:
+        """The topic's partitions, none where there is no such topic; None where Kafka does not answer."""
+        try:
+            # Of all topics: asking for one by name would create it, where the broker allows that.
+            found = consumer.list_topics(timeout=ASK_TIMEOUT_S).topics
+        except confluent_kafka.KafkaException as exc:
+            self._log.problem("kafka", f"Kafka can't be reached: {exc.args[0].str()}")
+            return None
+        self.contact = time.monotonic()
+        metadata = found.get(self._topic)
+        return set(metadata.partitions) if metadata is not None and metadata.error is None else set()
+
+    def _begin(self, consumer: Consumer, partitions: set[int]) -> None:
+        self._ends = set(partitions)
+        consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in sorted(partitions)])
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            self.contact = time.monotonic()
+            for wrong in self._known.take(message.value()):
+                place = f"{self._topic} [{message.partition()}] at {message.offset()}"
+                self._log.problem("bad_record", f"{place} is no state of a rollout, and is left out: {wrong}")
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._ends.discard(message.partition() or 0)
+            if not self._ends:
+                self.ready.set()
+        else:
+            self._on_error(error)
+            if error.fatal():
+                raise confluent_kafka.KafkaException(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Whatever it is, Kafka is asked again, and read from the beginning once it answers."""
+        self._lost = True
+        self._log.problem("kafka", f"Kafka: {error}")
+
+
+class _Logger:
+    """What confluent-kafka needs of a logger."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def log(self, level: int, text: str, *values: object, **_: object) -> None:
+        self._log.client(level, text % values if values else text)

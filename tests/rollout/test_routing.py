@@ -1,0 +1,131 @@
+"""Who serves a key, without Kafka."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.errors import CodecError
+from shadowlane.producers.sampling import Sampler
+from shadowlane.rollout.routing import Reason, Route, candidate_serves, choose, unknown
+from shadowlane.schemas.events import RolloutState
+
+KEYS = [f"session-{n}" for n in range(20_000)]
+shares = st.floats(0, 100)
+
+
+def state(**changed: Any) -> RolloutState:
+    fields: dict[str, Any] = {
+        "rollout": "desk",
+        "epoch": "e1",
+        "seq": 1,
+        "ts": 1,
+        "phase": "running",
+        "stage": "canary",
+        "traffic_pct": 5.0,
+        "stable_model": "old",
+        "candidate_model": "new",
+    }
+    return RolloutState(**(fields | changed))
+
+
+@given(st.text(), st.text(), shares, shares)
+def test_a_larger_share_only_moves_keys_in(rollout: str, key: str, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    if candidate_serves(rollout, key, low):
+        assert candidate_serves(rollout, key, high)
+
+
+@given(st.text(), st.text())
+def test_nobody_at_0_and_everybody_at_100(rollout: str, key: str) -> None:
+    assert not candidate_serves(rollout, key, 0)
+    assert candidate_serves(rollout, key, 100)
+
+
+@pytest.mark.parametrize("pct", [0.1, 5, 25, 50, 99])
+def test_the_share_of_the_keys_is_the_share_of_the_traffic(pct: float) -> None:
+    found = sum(candidate_serves("desk", key, pct) for key in KEYS) / len(KEYS)
+    spread = (pct / 100 * (1 - pct / 100) / len(KEYS)) ** 0.5
+    assert abs(found - pct / 100) < 4.5 * spread  # the keys are always the same: it passes or it does not
+
+
+def test_another_rollout_draws_other_keys() -> None:
+    one = {key for key in KEYS if candidate_serves("desk", key, 10)}
+    other = {key for key in KEYS if candidate_serves("search", key, 10)}
+    assert abs(len(one & other) / len(KEYS) - 0.01) < 0.003
+
+
+def test_who_is_sampled_says_nothing_of_who_is_moved() -> None:
+    for sampler in (Sampler(0.5), Sampler(0.5, "desk")):
+        sampled = [key for key in KEYS if sampler.takes(key)]
+        moved = sum(candidate_serves("desk", key, 50) for key in sampled)
+        assert abs(moved / len(sampled) - 0.5) < 0.02
+
+
+def test_the_hash_stays_what_it_is() -> None:
+    """Routers of several versions run side by side: a key must not move for that."""
+    served = [key for key in KEYS[:200] if candidate_serves("desk", key, 5)]
+    assert served == [
+        "session-13",
+        "session-20",
+        "session-29",
+        "session-132",
+        "session-140",
+        "session-146",
+        "session-175",
+        "session-188",
+    ]
+
+
+@given(st.text(min_size=1), shares)
+def test_a_choice_is_what_the_share_says(key: str, pct: float) -> None:
+    choice = choose(state(traffic_pct=pct), key)
+    assert (choice.arm == "candidate") == candidate_serves("desk", key, pct)
+    assert choice.model == ("new" if choice.arm == "candidate" else "old")
+    assert (choice.stage, choice.epoch, choice.traffic_pct) == ("canary", "e1", pct)
+    assert choice.reason == (Reason.EVERYONE if pct in (0, 100) else Reason.SHARE)
+
+
+@pytest.mark.parametrize(("pct", "arm"), [(0, "stable"), (5, "stable"), (99.9, "stable"), (100, "candidate")])
+def test_without_a_key_the_stable_version_serves_until_the_candidate_has_all(pct: float, arm: str) -> None:
+    choice = choose(state(traffic_pct=pct), "")
+    assert choice.arm == arm
+    assert choice.reason == (Reason.NO_KEY if 0 < pct < 100 else Reason.EVERYONE)
+
+
+@pytest.mark.parametrize("pct", [50.0, 100.0])
+def test_an_excluded_slice_is_served_by_the_stable_version(pct: float) -> None:
+    route = Route(state(traffic_pct=pct, excluded=["language=de", "tier=1"]))
+    for key in KEYS[:50]:
+        for attributes in (
+            {"language": "de"},
+            {"language": "en", "tier": 1},
+            {"tier": "1", "language": "de"},
+        ):
+            choice = route.choose(key, attributes)
+            assert (choice.arm, choice.reason, choice.model) == ("stable", Reason.EXCLUDED, "old")
+        expected = choose(state(traffic_pct=pct), key)
+        assert route.choose(key, {"language": "den", "other": "de"}) == expected
+        assert route.choose(key) == expected
+
+
+def test_overrides_belong_to_the_arm_and_are_not_shared_with_the_service() -> None:
+    changed = {"temperature": 0, "response_format": {"type": "text"}, "top_p": None}
+    route = Route(state(traffic_pct=100.0, candidate_overrides=changed))
+    asked = route.choose("k").applied_to({"model": "mine", "top_p": 0.9, "n": 1})
+    assert asked == {"model": "new", "n": 1, "temperature": 0, "response_format": {"type": "text"}}
+    asked["response_format"]["type"] = "json_object"
+    assert route.choose("k").applied_to({})["response_format"] == {"type": "text"}
+
+
+def test_of_an_unknown_rollout_the_services_own_parameters_hold() -> None:
+    choice = unknown("desk")
+    assert (choice.arm, choice.reason, choice.stage) == ("stable", Reason.UNKNOWN, "")
+    assert choice.applied_to({"model": "mine"}) == {"model": "mine"}
+
+
+@pytest.mark.parametrize("changed", [{"rollout": ""}, {"traffic_pct": -0.1}, {"traffic_pct": 100.1}])
+def test_a_state_that_makes_no_sense_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(CodecError):
+        Route(state(**changed))
