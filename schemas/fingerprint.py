@@ -1,6 +1,7 @@
 """What an arm was asked with: a fingerprint of the model and the parameters, and not of the question."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,17 +9,62 @@ import orjson
 
 # The question itself, how the answer is delivered, and what says who asks.
 _NOT_PARAMETERS = frozenset(
-    {"messages", "stream", "stream_options", "user", "metadata", "safety_identifier", "store"}
+    {
+        "messages",
+        "prediction",
+        "stream",
+        "stream_options",
+        "user",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "store",
+    }
 )
+_EXACT = 2**53  # from here on not every integer has a float of its own
+_WHOLE_FLOAT = re.compile(rb"\.0(?:[,\]}]|$)")
 
 
 def fingerprint(body: Any) -> str:
     """Twelve hex digits of the model and parameters of a chat completion's body; ``""`` of anything else.
 
     Two requests have the same one if and only if an arm would be asked both in the same way: the order of the keys
-    is nothing, a parameter that is null is one that is absent.
+    is nothing, a parameter that is null is one that is absent, and 1.0 is 1.
     """
     if not isinstance(body, Mapping):
         return ""
-    kept = {key: value for key, value in body.items() if key not in _NOT_PARAMETERS and value is not None}
-    return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+    return hashlib.sha256(_json(_parameters(body))).hexdigest()[:12]
+
+
+def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Parameter -> (its value in ``one``, in ``two``), None where it is absent. Empty if the fingerprints agree."""
+    ours, theirs = _parameters(one), _parameters(two)
+    return {
+        name: (ours.get(name), theirs.get(name))
+        for name in sorted(ours.keys() | theirs.keys())
+        if _json(ours.get(name)) != _json(theirs.get(name))
+    }
+
+
+def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key not in _NOT_PARAMETERS and value is not None}
+
+
+def _json(value: Any) -> bytes:
+    """JSON in one form: keys in order, and one kind of number, as a service writes 1.0 where a file says 1."""
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    if _WHOLE_FLOAT.search(
+        text
+    ):  # or a text that looks like one; seldom, and going through all of it takes time
+        text = orjson.dumps(_whole(value), option=orjson.OPT_SORT_KEYS)
+    return text
+
+
+def _whole(value: Any) -> Any:
+    if type(value) is float and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _whole(item) for key, item in value.items()}
+    return value

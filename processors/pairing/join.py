@@ -6,11 +6,11 @@ is attached to the one that waits or is in flight, so that it is never acknowled
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from shadowlane.processors.pairing.envelopes import Envelope, Source
+from shadowlane.processors.pairing.matching import Matching
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Outcome, Response, Role, pair_id
 
@@ -32,7 +32,7 @@ class Counts:
     unpaired: int = 0
     repeated: int = 0  # the same half again
     late: int = 0  # the other half had gone out as unpaired
-    no_rollout: int = 0  # served, and no rollout takes its service and route
+    no_rollout: int = 0  # served, and no rollout takes it
     other_epoch: int = 0  # shadow, of an epoch or a rollout that is not the current one
 
 
@@ -55,10 +55,13 @@ class Half:
 
 @dataclass(slots=True, eq=False)
 class Match:
-    """What goes out: both halves, or the one whose time is over. In flight until :meth:`Join.delivered`."""
+    """What goes out: both halves, or the one whose time is over. In flight until :meth:`Join.delivered`.
+
+    Without a rollout (and with epoch ``""``) it is a served half whose attributes no rollout takes.
+    """
 
     pair_id: str
-    rollout: Rollout
+    rollout: Rollout | None
     epoch: str
     served: Response | None
     shadow: Response | None
@@ -74,18 +77,18 @@ class Join:
     """The halves that wait, in any number of partitions.
 
     Args:
-        rollout_for: the rollout of a (service, route), or None.
+        matching: which rollout a response belongs to.
         wait_s: how long a half waits, in seconds of the clock that ``now`` is of.
         remembered: how many ids of resolved pairs are kept.
     """
 
     def __init__(
         self,
-        rollout_for: Callable[[str, str], Rollout | None],
+        matching: Matching,
         wait_s: float,
         remembered: int = REMEMBERED,
     ) -> None:
-        self._rollout_for = lru_cache(4096)(lambda service, route: _with_epoch(rollout_for(service, route)))
+        self._matching = matching
         self._wait_s = wait_s
         self._remembered = remembered
         # In the order of their deadlines, since every half waits equally long.
@@ -96,35 +99,26 @@ class Join:
         self.counts = Counts()
 
     def take(self, envelope: Envelope, response: Response, size: int, now: float) -> Match | None:
-        """One record of an envelope, ``size`` bytes long. Gives the pair that it completes, if it does.
+        """One record of an envelope, ``size`` bytes long. Gives what goes out because of it, if anything does.
 
         ``now`` never goes back. The envelope is held until the record is resolved; a record that is resolved
         at once (a repetition, or nothing of this configuration's) does not hold it.
         """
-        found = self._rollout_for(response.service, response.route)
+        found = self._matching.rollout_of(response.service, response.route, response.attributes)
         side = envelope.side
         if found is None:
             if side is Role.SERVED:
-                self.counts.no_rollout += 1
-            else:
-                self.counts.other_epoch += 1
+                return self._of_no_rollout(envelope, response)
+            self.counts.other_epoch += 1
             return None
         rollout, epoch = found
         if side is Role.SHADOW and (response.rollout, response.epoch) != (rollout.name, epoch):
             self.counts.other_epoch += 1
             return None
         key = pair_id(response.request_id, rollout.name, epoch)
-        outcome = self._resolved.get(key)
-        if outcome is not None:
-            self._resolved.move_to_end(key)
-            self._count_again(outcome)
+        if self._is_out(key, envelope):
             return None
         envelope.open += 1
-        match = self._in_flight.get(key)
-        if match is not None:
-            match.envelopes.append(envelope)
-            self._count_again(match.outcome)
-            return None
         half = self._waiting.get(key)
         if half is None:
             size += HALF_BYTES
@@ -155,7 +149,8 @@ class Join:
         """Kafka has acknowledged the pair: its halves are resolved."""
         if self._in_flight.get(match.pair_id) is match:
             del self._in_flight[match.pair_id]
-        self._resolved[match.pair_id] = match.outcome
+        if match.rollout:  # else nothing can still come that belongs to it
+            self._resolved[match.pair_id] = match.outcome
         if len(self._resolved) > self._remembered:
             self._resolved.popitem(last=False)
         for envelope in match.envelopes:
@@ -184,6 +179,36 @@ class Join:
     def in_flight(self) -> Iterable[Match]:
         return self._in_flight.values()
 
+    def _of_no_rollout(self, envelope: Envelope, response: Response) -> Match | None:
+        """A served half that nobody shadows. Where a rollout takes others of its service and route, it goes out.
+
+        There the ledger has to say what became of each request, and the mirror has counted this one.
+        """
+        self.counts.no_rollout += 1
+        if not self._matching.takes_place(response.service, response.route):
+            return None
+        key = pair_id(response.request_id, "", "")
+        if self._is_out(key, envelope):
+            return None
+        envelope.open += 1
+        match = self._in_flight[key] = Match(key, None, "", response, None, [envelope])
+        return match
+
+    def _is_out(self, key: str, envelope: Envelope) -> bool:
+        """Whether the pair has gone out. If Kafka's word on it is not there yet, the envelope waits for that."""
+        outcome = self._resolved.get(key)
+        if outcome is not None:
+            self._resolved.move_to_end(key)
+            self._count_again(outcome)
+            return True
+        match = self._in_flight.get(key)
+        if match is None:
+            return False
+        envelope.open += 1
+        match.envelopes.append(envelope)
+        self._count_again(match.outcome)
+        return True
+
     def _send(self, key: str, half: Half, other: Response | None) -> Match:
         del self._waiting[key]
         self._waiting_bytes[half.source] -= half.size
@@ -197,7 +222,3 @@ class Join:
             self.counts.late += 1
         else:
             self.counts.repeated += 1
-
-
-def _with_epoch(rollout: Rollout | None) -> tuple[Rollout, str] | None:
-    return None if rollout is None else (rollout, rollout.epoch)  # the epoch is a hash: once, not per record

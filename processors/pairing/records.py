@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any, Protocol
 
 from shadowlane.errors import CodecError
+from shadowlane.processors.arms import check_arm, other, served_arm
 from shadowlane.processors.pairing.join import Match
 from shadowlane.schemas.codec import decode, encode
-from shadowlane.schemas.events import ABSTAINING, Outcome, Pair, Response, Role, arms
+from shadowlane.schemas.events import ABSTAINING, Arm, Outcome, Pair, Response, Role
 
 KEPT_TEXT = 64 * 1024
 """Characters of each output that are kept where a pair is too large for Kafka."""
@@ -44,11 +45,13 @@ def read(side: Role, line: bytes) -> Response:
     """The response in one line of the topic of a side.
 
     Raises:
-        CodecError: it can't be read, is of the other side, or could not be written again.
+        CodecError: it can't be read, is of the other side, names an arm that is none, or could not be written
+            again.
     """
     response = decode(Response, line)
     if response.role != side:
         raise CodecError(f"Response.role is {response.role[:50]!r} on the topic of {side} responses")
+    check_arm(response)
     # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
     # No record can be nested deeper than it has brackets, so nearly all are spared the attempt.
     if line.count(b"[") + line.count(b"{") > 200:
@@ -61,27 +64,33 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
 
     The same halves give the same pair, to the byte, whenever and however often they meet.
     """
-    stable, candidate = arms(match.served, match.shadow)
-    first = match.served or match.shadow
+    served, shadow, arm = match.served, match.shadow, _served_arm(match)
+    stable, candidate = (served, shadow) if arm is Arm.STABLE else (shadow, served)
+    first = served or shadow
     assert first is not None  # a match has at least one half
-    outcome, reason = _outcome(match, stable, candidate)
+    outcome, reason = _outcome(match)
     pair = Pair(
         pair_id=match.pair_id,
         request_id=first.request_id,
-        rollout=match.rollout.name,
+        rollout=match.rollout.name if match.rollout else "",
         epoch=match.epoch,
-        stage=(match.shadow.stage if match.shadow else "") or match.rollout.stages[0].name,
+        stage=_stage(match),
         service=first.service,
         route=first.route,
         ts=first.ts,
         # By the worker's clock, where its half is there: a service's may be a day off, and a verdict goes by it.
-        completed_at=(match.shadow or first).completed_at,
+        completed_at=(shadow or first).completed_at,
         outcome=outcome,
         reason=reason,
-        attributes=first.attributes or (match.shadow.attributes if match.shadow else {}),
-        request=match.shadow.request if match.shadow else None,
+        key=first.key or (shadow.key if shadow else ""),
+        served_arm=arm,
+        attributes=first.attributes or (shadow.attributes if shadow else {}),
+        request=shadow.request if shadow else None,
         traceparent=first.traceparent,
     )
+    if shadow:
+        prints = (shadow.served_fingerprint, shadow.fingerprint)
+        pair.stable_fingerprint, pair.candidate_fingerprint = prints if arm is Arm.STABLE else prints[::-1]
     if stable:
         pair.stable_model = stable.model
         pair.stable_output = stable.output
@@ -117,10 +126,11 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
 
 def to_score(match: Match) -> tuple[Any, Response, Response] | None:
     """(request body, stable, candidate) where the scorers have a say: both halves, and none abstains."""
-    stable, candidate = arms(match.served, match.shadow)
-    if stable is None or candidate is None or _outcome(match, stable, candidate)[0] is not Outcome.SCORED:
+    if match.served is None or match.shadow is None or _outcome(match)[0] is not Outcome.SCORED:
         return None
-    return (match.shadow.request if match.shadow else None), stable, candidate
+    if _served_arm(match) is Arm.STABLE:
+        return match.shadow.request, match.served, match.shadow
+    return match.shadow.request, match.shadow, match.served
 
 
 def shortened(pair: Pair) -> Pair:
@@ -144,12 +154,32 @@ def shortened(pair: Pair) -> Pair:
     )
 
 
-def _outcome(match: Match, stable: Response | None, candidate: Response | None) -> tuple[Outcome, str]:
-    if match.shadow is None:
+def _served_arm(match: Match) -> Arm:
+    """By the worker, which has checked it, where its half is there; else as the worker would tell it."""
+    if match.shadow:
+        return other(Arm(match.shadow.arm or Arm.CANDIDATE))
+    assert match.served is not None  # a match has at least one half
+    if match.rollout:
+        return served_arm(match.rollout, match.served.arm, match.served.model)
+    return Arm(match.served.arm or Arm.STABLE)
+
+
+def _stage(match: Match) -> str:
+    said = (match.shadow.stage if match.shadow else "") or (match.served.stage if match.served else "")
+    return said or (match.rollout.stages[0].name if match.rollout else "")
+
+
+def _outcome(match: Match) -> tuple[Outcome, str]:
+    served, shadow = match.served, match.shadow
+    if match.rollout is None:
+        return Outcome.UNPAIRED, "no_rollout"
+    if shadow is None:
         return Outcome.UNPAIRED, "no_shadow_response"
-    if match.served is None:
+    if served is None:
         return Outcome.UNPAIRED, "no_served_response"
-    for half in (candidate, stable):
-        if half and half.error in ABSTAINING:
+    if served.arm and served.arm == (shadow.arm or Arm.CANDIDATE):
+        return Outcome.ABSTAINED, "arms_disagree"  # one version would be compared with itself
+    for half in (shadow, served):
+        if half.error in ABSTAINING:
             return Outcome.ABSTAINED, half.error
     return Outcome.SCORED, ""

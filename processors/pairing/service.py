@@ -13,6 +13,7 @@ from typing import Protocol
 from shadowlane.errors import BrokerError, CodecError
 from shadowlane.processors.pairing.envelopes import Envelope, Source, Unacknowledged
 from shadowlane.processors.pairing.join import Join, Match
+from shadowlane.processors.pairing.matching import Matching
 from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read, shortened, to_score
 from shadowlane.processors.produce import Done, RecordTooLargeError
 from shadowlane.schemas.codec import dead_letter, encode, unpack
@@ -59,7 +60,7 @@ class Pairing:
         self._topics = settings.kafka.topics
         self._inputs = {Role.SERVED: self._topics.served, Role.SHADOW: self._topics.shadow}
         self._max_bytes = self._share = settings.pairing.max_waiting_bytes
-        self._join = Join(settings.rollout_for, settings.pairing.wait_s)
+        self._join = Join(Matching(settings.rollouts), settings.pairing.wait_s)
         self._unacknowledged = Unacknowledged()
         self._scorers = scorers
         self._producer = producer
@@ -152,7 +153,7 @@ class Pairing:
 
     def _send(self, match: Match) -> None:
         halves, scored = to_score(match), None
-        if halves is not None:
+        if halves is not None and match.rollout is not None:
             scored = self._scorers[match.rollout.name].score(*halves)
             if scored.failed:
                 self._note_failures(match.rollout.name, scored)

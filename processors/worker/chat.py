@@ -1,11 +1,12 @@
-"""What a candidate is asked, and what its answer says. Pure: JSON in, JSON out, no HTTP."""
+"""What an arm is asked, and what its answer says. Pure: JSON in, JSON out, no HTTP."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from shadowlane.schemas.config import Candidate
+from shadowlane.schemas.config import Version
 from shadowlane.schemas.events import Failure, MirroredRequest, Protocol
 
 
@@ -24,36 +25,46 @@ class Answer:
     output_tokens: int | None = None
 
 
-def why_not(request: MirroredRequest, candidate: Candidate) -> tuple[Failure, str] | None:
-    """Why this candidate can't be asked that request; None where it can."""
+def without_question(request: MirroredRequest) -> tuple[Failure, str] | None:
+    """Why there is nothing to ask anyone; None where there is."""
     if request.body is None:
         return Failure.NO_CONTENT, "the request was mirrored without its body"
-    chat = request.protocol == Protocol.OPENAI_CHAT
-    if candidate.kind == "openai" and not chat:
-        return Failure.UNSUPPORTED, f"a candidate of kind openai can't answer {request.protocol!r}"
-    if chat and not isinstance(request.body, dict):
+    if request.protocol == Protocol.OPENAI_CHAT and not isinstance(request.body, dict):
         return Failure.UNSUPPORTED, "the body of a chat completion is a JSON object, and this is none"
     return None
 
 
-def ask(request: MirroredRequest, candidate: Candidate) -> Any:
-    """The JSON body that the candidate is sent: the request's own, with the candidate's changes.
+def why_not(request: MirroredRequest, version: Version) -> tuple[Failure, str] | None:
+    """Why a version of this kind can't be asked that request; None where it can."""
+    if version.kind == "openai" and request.protocol != Protocol.OPENAI_CHAT:
+        return Failure.UNSUPPORTED, f"a version of kind openai can't answer {request.protocol!r}"
+    return None
+
+
+def ask(request: MirroredRequest, version: Version) -> Any:
+    """The JSON body that a version is sent: the request's own, with the version's changes.
 
     Streaming is switched off: nobody reads along.
     """
     if request.protocol != Protocol.OPENAI_CHAT:
         return request.body
-    body = dict(request.body)
-    if candidate.kind == "openai":
-        if candidate.model:
-            body["model"] = candidate.model
-        for key, value in candidate.overrides.items():
+    body = changed(request.body, version)
+    body.pop("stream_options", None)
+    body["stream"] = False
+    return body
+
+
+def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    """A copy of a chat completion's body with the version's model and overrides; of kind http, as it is."""
+    body = dict(body)
+    if version.kind == "openai":
+        if version.model:
+            body["model"] = version.model
+        for key, value in version.overrides.items():
             if value is None:
                 body.pop(key, None)
             else:
                 body[key] = value
-    body.pop("stream_options", None)
-    body["stream"] = False
     return body
 
 

@@ -1,4 +1,4 @@
-"""The shadow worker's main loop: hands requests to candidates, and responses to Kafka."""
+"""The shadow worker's main loop: hands requests to the arm that did not serve them, and responses to Kafka."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,15 @@ from functools import partial
 from typing import TypeVarTuple
 
 from shadowlane.errors import BrokerError, CodecError
+from shadowlane.processors.arms import check_arm
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
-from shadowlane.processors.worker.candidate import Caller, Target
+from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.reader import Limits, Reader, Work
+from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.codec import dead_letter, decode, encode, salvage_request_id
 from shadowlane.schemas.config import Settings
-from shadowlane.schemas.events import Failure, MirroredRequest, Response
+from shadowlane.schemas.events import Arm, Failure, MirroredRequest, Response
 from shadowlane.schemas.topics import partition_of
 
 log = logging.getLogger("shadowlane.worker")
@@ -55,7 +57,7 @@ def run(settings: Settings) -> None:
     of workers may run: they share the partitions.
 
     Raises:
-        ConfigError: a candidate can't be called as configured (its key is missing, …).
+        ConfigError: an arm can't be asked as configured (its key is missing, …).
         BrokerError: Kafka can't be reached at the start, or does not take what has to be written. What is
             not finished is not committed, so a restart goes on from there.
     """
@@ -69,15 +71,15 @@ class ShadowWorker:
     """One worker: its calls, its reader and its producer. Use within one event loop, once."""
 
     def __init__(self, settings: Settings) -> None:
-        """Checks every candidate.
+        """Checks both arms of every rollout.
 
         Raises:
-            ConfigError: one can't be called as configured.
+            ConfigError: one can't be asked as configured.
         """
         self.progress = Progress()
         self._settings = settings
         self._topics = settings.kafka.topics
-        self._targets = {r.name: Target.of(r, settings.worker) for r in settings.rollouts}
+        self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
         self._waiting: deque[Work] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -100,9 +102,14 @@ class ShadowWorker:
         log.info(
             "worker started: group %s, rollouts %s, %d calls at once",
             group,
-            ", ".join(self._targets) or "none",
+            ", ".join(self._plans) or "none",
             self._settings.worker.concurrency,
         )
+        for plan in self._plans.values():
+            if plan.rollout.shifts_traffic and (unable := plan.targets[Arm.STABLE].unable):
+                log.warning(
+                    "rollout %s: %s, so what the candidate serves makes no pairs", plan.rollout.name, unable
+                )
         self._producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-worker")
         self._reader = Reader(
             kafka,
@@ -188,6 +195,7 @@ class ShadowWorker:
         self.progress.records += 1
         try:
             request = decode(MirroredRequest, work.line)
+            check_arm(request)
             response = await self._respond(request)
             line = None if response is None else encode(response)
         except CodecError as exc:
@@ -207,11 +215,11 @@ class ShadowWorker:
             self._send(work, response, line)
 
     async def _respond(self, request: MirroredRequest) -> Response | None:
-        rollout = self._settings.rollout_for(request.service, request.route)
+        rollout = self._settings.rollout_for(request.service, request.route, request.attributes)
         if rollout is None:
             return None
         with self._in_flight():
-            return await self._caller.respond(request, self._targets[rollout.name])
+            return await self._caller.respond(request, self._plans[rollout.name])
 
     @contextlib.contextmanager
     def _in_flight(self) -> Iterator[None]:

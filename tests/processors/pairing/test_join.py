@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shadowlane.processors.pairing.envelopes import Envelope, Unacknowledged
 from shadowlane.processors.pairing.join import HALF_BYTES, Join, Match
+from shadowlane.processors.pairing.matching import Matching
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Outcome, Response, Role, pair_id
 
@@ -17,10 +18,7 @@ ROLLOUT = Rollout.model_validate(
     {"name": "r", "match": {"service": "shop"}, "candidate": {"base_url": "http://c"}}
 )
 WAIT_S = 10.0
-
-
-def rollout_for(service: str, route: str) -> Rollout | None:
-    return ROLLOUT if ROLLOUT.match.takes(service, route) else None
+MATCHING = Matching([ROLLOUT])
 
 
 def response(request_id: str, side: Role, **changes: Any) -> Response:
@@ -47,7 +45,7 @@ def key(request_id: str) -> str:
 
 @pytest.mark.parametrize("order", [(Role.SERVED, Role.SHADOW), (Role.SHADOW, Role.SERVED)])
 def test_two_halves_make_a_pair_in_either_order(order: tuple[Role, Role]) -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     first, second = envelope(order[0]), envelope(order[1])
     assert join.take(first, response("a", order[0]), 10, 0.0) is None
     assert join.waiting_bytes((order[0], 0)) == 10 + HALF_BYTES
@@ -64,7 +62,7 @@ def test_two_halves_make_a_pair_in_either_order(order: tuple[Role, Role]) -> Non
 
 
 def test_a_half_goes_out_alone_when_its_time_is_over() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     join.take(envelope(), response("a", Role.SERVED), 10, 0.0)
     join.take(envelope(), response("b", Role.SERVED), 10, 1.0)
     assert join.expire(9.9, limit=10) == []
@@ -77,14 +75,14 @@ def test_a_half_goes_out_alone_when_its_time_is_over() -> None:
 
 
 def test_expiry_goes_in_steps() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     for name in "abc":
         join.take(envelope(), response(name, Role.SERVED), 10, 0.0)
     assert [len(join.expire(99.0, limit=2)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_a_repetition_is_held_as_long_as_its_pair() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     first, again, third, shadow = (envelope(offset=n) for n in range(4))
     shadow.side = Role.SHADOW
     join.take(first, response("a", Role.SERVED, output="first"), 10, 0.0)
@@ -104,7 +102,7 @@ def test_a_repetition_is_held_as_long_as_its_pair() -> None:
 
 
 def test_the_other_half_of_what_went_out_alone_is_late() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     join.take(envelope(), response("a", Role.SERVED), 10, 0.0)
     (match,) = join.expire(WAIT_S, limit=10)
     late = envelope(Role.SHADOW)
@@ -128,13 +126,13 @@ def test_the_other_half_of_what_went_out_alone_is_late() -> None:
 def test_what_is_not_of_this_configuration_is_resolved_at_once(
     side: Role, changes: dict[str, str], count: str
 ) -> None:
-    join, it = Join(rollout_for, WAIT_S), envelope(side)
+    join, it = Join(MATCHING, WAIT_S), envelope(side)
     assert join.take(it, response("a", side, **changes), 10, 0.0) is None
     assert (it.open, join.waiting, getattr(join.counts, count)) == (1, 0, 1)
 
 
 def test_ids_of_resolved_pairs_are_forgotten_in_their_order() -> None:
-    join = Join(rollout_for, WAIT_S, remembered=2)
+    join = Join(MATCHING, WAIT_S, remembered=2)
     for name in "abc":
         join.take(envelope(), response(name, Role.SERVED), 10, 0.0)
         match = join.take(envelope(Role.SHADOW), response(name, Role.SHADOW), 10, 0.0)
@@ -146,7 +144,7 @@ def test_ids_of_resolved_pairs_are_forgotten_in_their_order() -> None:
 
 
 def test_partitions_that_go_take_their_halves_along() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     join.take(Envelope(Role.SERVED, 0, 0, lambda: None), response("a", Role.SERVED), 10, 0.0)
     join.take(Envelope(Role.SERVED, 1, 0, lambda: None), response("b", Role.SERVED), 10, 0.0)
     join.drop({0})
@@ -154,7 +152,7 @@ def test_partitions_that_go_take_their_halves_along() -> None:
 
 
 def test_a_half_read_again_relies_on_the_pair_in_flight() -> None:
-    join = Join(rollout_for, WAIT_S)
+    join = Join(MATCHING, WAIT_S)
     join.take(envelope(), response("a", Role.SERVED), 10, 0.0)
     match = join.take(envelope(Role.SHADOW), response("a", Role.SHADOW), 10, 0.0)
     assert match is not None
@@ -176,7 +174,7 @@ class World:
     """Two topics of two partitions, one consumer, and what Kafka has of the pairs."""
 
     logs: dict[tuple[Role, int], Log]
-    join: Join = field(default_factory=lambda: Join(rollout_for, WAIT_S, remembered=3))
+    join: Join = field(default_factory=lambda: Join(MATCHING, WAIT_S, remembered=3))
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     position: dict[tuple[Role, int], int] = field(default_factory=lambda: defaultdict(int))
     committed: dict[tuple[Role, int], int] = field(default_factory=lambda: defaultdict(int))
@@ -230,7 +228,7 @@ class World:
 
     def crash(self) -> None:
         self.flying.clear()
-        self.join = Join(rollout_for, WAIT_S, remembered=3)
+        self.join = Join(MATCHING, WAIT_S, remembered=3)
         self.unacknowledged = Unacknowledged()
         self.position = defaultdict(int, self.committed)
 

@@ -1,7 +1,7 @@
-"""Asks candidates over HTTP: a mirrored request in, a response out, whatever happens.
+"""Asks the arm that did not serve, over HTTP: a mirrored request in, a response out, whatever happens.
 
-A failure of the candidate is a response with an error, never an exception. Nothing of the production request
-travels but its body: the headers are the candidate's own.
+A failure of that arm is a response with an error, never an exception. Nothing of the production request travels
+but its body: the headers are the version's own.
 """
 
 import asyncio
@@ -13,58 +13,19 @@ from typing import Any
 
 import aiohttp
 import orjson
-import yarl
 
-from shadowlane.errors import ConfigError
+from shadowlane.processors.arms import other, served_arm
 from shadowlane.processors.worker import chat, retry
-from shadowlane.schemas.config import Candidate, Rollout, Worker
-from shadowlane.schemas.events import Arm, Failure, MirroredRequest, Response, Role
+from shadowlane.processors.worker.claim import contradiction, served_fingerprint
+from shadowlane.processors.worker.target import Plan, Target
+from shadowlane.schemas.config import Worker
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role
+from shadowlane.schemas.fingerprint import fingerprint
 
 MAX_BODY_BYTES = 8 * 2**20
 MAX_MESSAGE = 500
 CONNECT_S = 10.0
 DNS_TTL_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A rollout's candidate, ready to be called: its key is there, its address and overrides make sense."""
-
-    rollout: Rollout
-    epoch: str
-    url: yarl.URL
-    headers: dict[str, str]
-    timeout_s: float
-    secrets: tuple[str, ...]  # never repeated in an error message
-
-    @classmethod
-    def of(cls, rollout: Rollout, worker: Worker) -> "Target":
-        """Checks the candidate and reads its key from the environment.
-
-        Raises:
-            ConfigError: the key is not there, or the address, the headers or the overrides can't be used.
-        """
-        candidate, where = rollout.candidate, f"rollout {rollout.name!r}: candidate"
-        headers = {"accept": "application/json", "content-type": "application/json"}
-        key = candidate.api_key()
-        if key:
-            headers["authorization"] = f"Bearer {key}"
-        headers |= {name.lower(): value for name, value in candidate.headers.items()}
-        if any(not text.isascii() or not text.isprintable() for pair in headers.items() for text in pair):
-            raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
-        try:
-            orjson.dumps(candidate.overrides)
-        except TypeError as exc:
-            raise ConfigError(f"{where}.overrides can't be sent as JSON: {exc}") from exc
-        secrets = [key, *(value for value in candidate.headers.values() if len(value) >= 8)]
-        return cls(
-            rollout=rollout,
-            epoch=rollout.epoch,
-            url=_url(candidate, where),
-            headers=headers,
-            timeout_s=candidate.timeout_s or worker.timeout_s,
-            secrets=tuple(sorted(filter(None, secrets), key=len, reverse=True)),
-        )
 
 
 @dataclass(slots=True)
@@ -81,7 +42,7 @@ class Attempt:
 
 
 class Caller:
-    """One HTTP session for all candidates: kept-alive connections, no cookies, no redirects.
+    """One HTTP session for all that is asked: kept-alive connections, no cookies, no redirects.
 
     It does not bound how many calls run at once: the worker does.
     """
@@ -99,15 +60,17 @@ class Caller:
     async def close(self) -> None:
         await self._session.close()
 
-    async def respond(self, request: MirroredRequest, target: Target) -> Response:
-        """The candidate's response to a request: calls it, where it may be called, up to ``max_attempts``.
+    async def respond(self, request: MirroredRequest, plan: Plan) -> Response:
+        """The response of the arm that did not serve: asks it, where it may be asked, up to ``max_attempts``.
 
         ``latency_ms`` is that of the last attempt alone, waits and earlier attempts left out.
         """
-        refused = _not_asked(request, target)
+        served = plan.targets[served_arm(plan.rollout, request.arm, request.model)]
+        target = plan.targets[other(served.arm)]
+        refused = _not_asked(request, plan, served, target)
         if refused is not None:
-            return _response(request, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
-        body = chat.ask(request, target.rollout.candidate)
+            return _response(request, plan, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
+        body = chat.ask(request, target.version)
         payload = orjson.dumps(body)
         number = 1
         while True:
@@ -117,7 +80,7 @@ class Caller:
             if attempt.again:
                 wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
             if wait is None:
-                return _response(request, target, attempt, number, body)
+                return _response(request, plan, target, attempt, number, body)
             number += 1
             await asyncio.sleep(wait)
 
@@ -173,16 +136,25 @@ async def _body(reply: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _not_asked(request: MirroredRequest, target: Target) -> tuple[Failure, str] | None:
-    if target.rollout.stable.model not in ("", request.model):
-        return Failure.OTHER_MODEL, f"the service asked {request.model!r}, not the stable model"
-    return chat.why_not(request, target.rollout.candidate)
+def _not_asked(
+    request: MirroredRequest, plan: Plan, served: Target, target: Target
+) -> tuple[Failure, str] | None:
+    """Why there is no call; None where there is one."""
+    if not plan.sampler.takes(request.key or request.request_id):
+        return Failure.SAMPLED_OUT, f"not in the sample of rollout {plan.rollout.name}"
+    refused = chat.without_question(request) or contradiction(request, served.arm, served.version)
+    if refused is not None:
+        return refused
+    if target.unable:
+        return Failure.UNSUPPORTED, target.unable
+    return chat.why_not(request, target.version)
 
 
 def _response(
-    request: MirroredRequest, target: Target, attempt: Attempt, attempts: int, body: Any
+    request: MirroredRequest, plan: Plan, target: Target, attempt: Attempt, attempts: int, body: Any
 ) -> Response:
     answer = attempt.answer or chat.Answer("")
+    is_chat = request.protocol == Protocol.OPENAI_CHAT
     return Response(
         request_id=request.request_id,
         ts=request.ts,
@@ -190,10 +162,10 @@ def _response(
         service=request.service,
         route=request.route,
         role=Role.SHADOW.value,
-        arm=Arm.CANDIDATE.value,
-        rollout=target.rollout.name,
-        epoch=target.epoch,
-        model=target.rollout.candidate.model or request.model,
+        arm=target.arm.value,
+        rollout=plan.rollout.name,
+        epoch=plan.epoch,
+        model=target.version.model or ("" if target.unable else request.model),
         output=answer.output,
         tool_calls=answer.tool_calls,
         finish_reason=answer.finish_reason,
@@ -204,6 +176,10 @@ def _response(
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         attempts=attempts,
+        key=request.key,
+        stage=request.stage,
+        fingerprint=fingerprint(body) if is_chat else "",
+        served_fingerprint=served_fingerprint(request),
         request=body,
         attributes=request.attributes,
         traceparent=request.traceparent,
@@ -215,16 +191,3 @@ def _line(message: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         message = message.replace(secret, "[secret]")
     return " ".join(message.split())[:MAX_MESSAGE]
-
-
-def _url(candidate: Candidate, where: str) -> yarl.URL:
-    base = candidate.base_url
-    try:
-        url = yarl.URL(base.rstrip("/") + "/chat/completions" if candidate.kind == "openai" else base)
-    except ValueError as exc:
-        raise ConfigError(f"{where}.base_url {base!r} is no URL: {exc}") from exc
-    if not url.host:
-        raise ConfigError(f"{where}.base_url {base!r} names no host: http://host:port/path")
-    if url.user is not None or url.password is not None:
-        raise ConfigError(f"{where}.base_url may hold no user and password: use api_key_env or headers")
-    return url

@@ -1,0 +1,112 @@
+"""Who can be asked for a rollout: both of its arms, checked before the first call."""
+
+from dataclasses import dataclass
+
+import orjson
+import yarl
+
+from shadowlane.errors import ConfigError
+from shadowlane.producers.sampling import Sampler
+from shadowlane.schemas.config import Rollout, Version, Worker
+from shadowlane.schemas.events import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One arm, ready to be asked: its key is there, its address and overrides make sense.
+
+    Where it can't be asked, ``unable`` says why, and ``url`` is empty.
+    """
+
+    arm: Arm
+    version: Version  # of a candidate that names no model: with the stable version's
+    url: yarl.URL
+    headers: dict[str, str]
+    timeout_s: float
+    secrets: tuple[str, ...]  # never repeated in an error message
+    unable: str = ""
+
+    @classmethod
+    def of(cls, rollout: Rollout, arm: Arm, worker: Worker) -> "Target":
+        """Checks one arm of a rollout, and reads its key from the environment if it can be asked.
+
+        Raises:
+            ConfigError: the key is not there, or the address, the headers or the overrides can't be used.
+        """
+        version: Version = rollout.candidate
+        if arm is Arm.STABLE:
+            version = rollout.stable
+        elif version.kind == "openai" and not version.model:
+            version = version.model_copy(update={"model": rollout.stable.model})
+        where = f"rollout {rollout.name!r}: {arm.value}"
+        try:
+            orjson.dumps(version.overrides)
+        except TypeError as exc:
+            raise ConfigError(f"{where}.overrides can't be sent as JSON: {exc}") from exc
+        timeout_s = version.timeout_s or worker.timeout_s
+        unable = _unable(rollout, arm)
+        if unable:
+            return cls(arm, version, yarl.URL(), {}, timeout_s, (), unable)
+        try:
+            key = version.api_key()
+        except ConfigError as exc:
+            raise ConfigError(f"{where}.{exc}") from exc
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        headers |= {name.lower(): value for name, value in version.headers.items()}
+        if any(not text.isascii() or not text.isprintable() for pair in headers.items() for text in pair):
+            raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
+        secrets = [key, *(value for value in version.headers.values() if len(value) >= 8)]
+        longest_first = tuple(sorted(filter(None, secrets), key=len, reverse=True))
+        return cls(arm, version, _url(version, where), headers, timeout_s, longest_first)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A rollout as the worker carries it out: whom it asks of which requests."""
+
+    rollout: Rollout
+    epoch: str
+    sampler: Sampler
+    targets: dict[Arm, Target]
+
+    @classmethod
+    def of(cls, rollout: Rollout, worker: Worker) -> "Plan":
+        """
+        Raises:
+            ConfigError: one of its arms can't be asked as configured (:meth:`Target.of`).
+        """
+        targets = {arm: Target.of(rollout, arm, worker) for arm in Arm}
+        return cls(
+            rollout=rollout,
+            epoch=rollout.epoch,
+            # Salted apart from the mirror's sampling: of what that took, this takes its share again.
+            sampler=Sampler(rollout.sampling.rate, salt=f"shadowlane.rollout:{rollout.name}"),
+            targets=targets,
+        )
+
+
+def _unable(rollout: Rollout, arm: Arm) -> str:
+    """The candidate can always be asked. The stable version need not be, while it alone serves."""
+    stable = rollout.stable
+    if arm is Arm.CANDIDATE:
+        return ""
+    if not stable.base_url:
+        return "stable.base_url is not given"
+    if stable.kind == "openai" and not stable.model and rollout.candidate.model:
+        return "stable.model is not given, and the request names the candidate's"
+    return ""
+
+
+def _url(version: Version, where: str) -> yarl.URL:
+    base = version.base_url
+    try:
+        url = yarl.URL(base.rstrip("/") + "/chat/completions" if version.kind == "openai" else base)
+    except ValueError as exc:
+        raise ConfigError(f"{where}.base_url {base!r} is no URL: {exc}") from exc
+    if not url.host:
+        raise ConfigError(f"{where}.base_url {base!r} names no host: http://host:port/path")
+    if url.user is not None or url.password is not None:
+        raise ConfigError(f"{where}.base_url may hold no user and password: use api_key_env or headers")
+    return url

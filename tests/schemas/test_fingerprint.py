@@ -1,0 +1,78 @@
+"""Two bodies have one fingerprint if and only if their model and parameters are the same."""
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.schemas.fingerprint import differences, fingerprint
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([0.5, 1.0, -0.0, 2.0, 1e300])
+    | st.text(max_size=4)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+)
+bodies = st.dictionaries(
+    st.sampled_from(["model", "temperature", "tools", "stop", "messages", "stream", "user"]),
+    values,
+    max_size=5,
+)
+
+
+def plain(value: Any) -> Any:
+    """JSON's view of a value: numbers by their size, and booleans apart from them."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return (type(value).__name__, value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return ("number", float(value))
+
+
+def parameters(body: dict[str, Any]) -> dict[str, Any]:
+    left_out = ("messages", "stream", "user")
+    return {k: plain(v) for k, v in body.items() if k not in left_out and v is not None}
+
+
+@given(bodies, bodies)
+def test_equal_if_and_only_if_the_parameters_are(one: dict[str, Any], two: dict[str, Any]) -> None:
+    same = parameters(one) == parameters(two)
+    assert (fingerprint(one) == fingerprint(two)) == same
+    assert (differences(one, two) == {}) == same
+
+
+@given(bodies, st.randoms(use_true_random=False))
+def test_neither_order_nor_the_way_through_json_matters(body: dict[str, Any], chance: random.Random) -> None:
+    keys = list(body)
+    chance.shuffle(keys)
+    assert fingerprint(orjson.loads(orjson.dumps({key: body[key] for key in keys}))) == fingerprint(body)
+
+
+def test_it_is_the_same_on_every_machine_and_in_every_version() -> None:
+    body = {"model": "m", "temperature": 1.0, "stop": None, "messages": ["never in it"]}
+    assert fingerprint(body) == fingerprint({"temperature": 1, "model": "m"}) == "c648424b6640"
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text() -> None:
+    assert fingerprint({"stop": "1.0,"}) != fingerprint({"stop": "1,"})
+    assert fingerprint({"stop": [1.0, "1.0,"]}) == fingerprint({"stop": [1, "1.0,"]})
+
+
+@pytest.mark.parametrize("body", [None, "text", [1], 5])
+def test_what_is_no_object_has_none(body: Any) -> None:
+    assert fingerprint(body) == ""
+
+
+def test_the_differences_have_both_values() -> None:
+    one, two = {"model": "a", "top_p": 1, "n": 2}, {"model": "b", "top_p": 1.0, "stop": "."}
+    assert differences(one, two) == {"model": ("a", "b"), "n": (2, None), "stop": (None, ".")}
