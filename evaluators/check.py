@@ -5,10 +5,19 @@ from datetime import timedelta
 from functools import partial
 
 from shadowlane.errors import ConfigError
-from shadowlane.evaluators.gates.expressions import check_metrics, parse_criteria, parse_trigger
-from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, QUALITY
-from shadowlane.evaluators.gates.rules import Rules
+from shadowlane.evaluators.gates.expressions import (
+    Comparison,
+    Expression,
+    check_metrics,
+    comparisons,
+    parse_criteria,
+    parse_trigger,
+)
+from shadowlane.evaluators.gates.measures import Unit, measure_of
+from shadowlane.evaluators.gates.observables import ERROR_RATE, QUALITY
+from shadowlane.evaluators.gates.rules import Rules, refuse_direction
 from shadowlane.evaluators.scorers import ScorerSet
+from shadowlane.evaluators.scorers.registry import find
 from shadowlane.schemas.config import Price, Rollout, Settings, Stage
 from shadowlane.schemas.config_errors import Location, dotted
 
@@ -37,13 +46,21 @@ def _faults(
     known = [ERROR_RATE, QUALITY, *(scorer.name for scorer in rollout.scorers)]
 
     def criterion(under: Location, metric: str, text: str) -> None:
+        place = key((*at, *under, "success_criteria", metric))
         # The key's last part is the metric; `parse_criteria` puts it there by itself.
-        place = key((*at, *under, "success_criteria", metric)).removesuffix(f".{metric}")
-        check_metrics(parse_criteria({metric: text}, place), known, place)
+        (parsed,) = parse_criteria({metric: text}, place.removesuffix(f".{metric}"))
+        rule(place, parsed, wanted=True)
 
     def trigger() -> None:
         place = key((*at, "auto_rollback", "trigger"))
-        check_metrics([parse_trigger(rollout.auto_rollback.trigger, place)], known, place)
+        rule(place, parse_trigger(rollout.auto_rollback.trigger, place), wanted=False)
+
+    def rule(place: str, expression: Expression, *, wanted: bool) -> None:
+        check_metrics([expression], known, place)
+        for comparison in comparisons(expression):
+            refuse_direction(place, comparison, wanted=wanted)
+            _check_scorer(place, comparison)
+            _check_prices(place, comparison, rollout, prices)
 
     def scorers() -> None:
         ScorerSet.from_rollout(rollout, prices, lambda n: key((*at, "scorers", n)))
@@ -64,6 +81,39 @@ def _faults(
             read()
         except ConfigError as exc:
             yield str(exc)
+
+
+def _check_scorer(place: str, comparison: Comparison) -> None:
+    if comparison.metric in (ERROR_RATE, QUALITY) or measure_of(comparison.metric):
+        return
+    try:
+        unit = find(comparison.metric, "")[1].unit
+    except ConfigError:
+        return  # told where the scorer is named
+    if unit != "score":
+        raise ConfigError(
+            f"{place}: {comparison.metric!r} is measured in {unit}, and of a scorer's numbers only scores in [0, 1] "
+            "can be decided on; take the rule out"
+        )
+
+
+def _check_prices(place: str, comparison: Comparison, rollout: Rollout, prices: Mapping[str, Price]) -> None:
+    for model in priced_models(comparison, rollout):
+        if model and model not in prices:
+            raise ConfigError(
+                f"{place}: {comparison.metric!r} needs the price of {model!r}, which is not among the prices; add "
+                f"{model}: {{input: …, output: …}} there, in USD for a million tokens"
+            )
+
+
+def priced_models(comparison: Comparison, rollout: Rollout) -> tuple[str, ...]:
+    """The models whose prices a rule needs; ``""`` for one that only the service's request names."""
+    measure = measure_of(comparison.metric)
+    if measure is None or measure.base != "cost":
+        return ()
+    stable = rollout.stable.model
+    candidate = rollout.candidate.model or stable
+    return (stable, candidate) if comparison.unit is Unit.TIMES else (candidate,)
 
 
 def rules_of(rollout: Rollout, stage: Stage | None = None) -> Rules:

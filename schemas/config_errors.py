@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from shadowlane.errors import ConfigError
 
 Location = tuple[str | int, ...]
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
@@ -75,6 +77,8 @@ def _explain_one(
     error: dict[str, Any], lines: dict[Location, int], source: str, model: type[pydantic.BaseModel]
 ) -> str:
     location: Location = error["loc"]
+    if error["type"] == "value_error" and isinstance(error["input"], dict):
+        location += _meant(str(error["msg"]), error["input"])
     variable = "SHADOWLANE_" + "__".join(str(part).upper() for part in location)
     where = place(location, lines, source) if location else source
     if variable in os.environ:
@@ -98,6 +102,33 @@ def _what(error: dict[str, Any], location: Location, model: type[pydantic.BaseMo
         return f"{error['input']!r} is none of {context.get('expected')}"
     value = "" if kind == "value_error" else f" (it is {error['input']!r:.80})"
     return f"{message[:1].lower()}{message[1:]}{value}"
+
+
+def _meant(message: str, section: dict[str, Any]) -> Location:
+    """The place in a section of which a fault of the whole section speaks: of a key or value that it quotes.
+
+    A word's place is where it is declared, the least deep; of two that are called the same the last. Of several
+    words the one whose place is deepest says most.
+    """
+    meant: Location = ()
+    for word in _QUOTED.findall(message):
+        places = [at for at, name in _words(section, ()) if name == word]
+        declared = min(reversed(places), key=len, default=())
+        meant = max(meant, declared, key=len)
+    return meant
+
+
+def _words(node: Any, at: Location) -> Iterator[tuple[Location, str]]:
+    """Every key and text in a part of the configuration, in the order of the file."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield (*at, name), str(name)
+            yield from _words(value, (*at, name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _words(value, (*at, number))
+    elif isinstance(node, str):
+        yield at, node
 
 
 def place(location: Location, lines: dict[Location, int], source: str) -> str:

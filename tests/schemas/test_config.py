@@ -67,7 +67,10 @@ def test_the_environment_is_above_the_file(tmp_path: Path, monkeypatch: pytest.M
             GOOD.replace("http://models", "models"),
             ":7: rollouts[0].candidate.base_url: 'models/v1' does not fit",
         ),
-        (GOOD + GOOD[GOOD.index("  - name") :], "two rollouts are called 'to-b'"),
+        (
+            GOOD + GOOD[GOOD.index("  - name") :],
+            ":8: rollouts[1].name: two rollouts are called 'to-b': give each its own name",
+        ),
         ("kafka: [", "not YAML"),
         ("- a\n- b\n", "made of sections"),
         ("kafka: {client: {a: [1]}}", ":1: kafka.client.a"),
@@ -75,6 +78,62 @@ def test_the_environment_is_above_the_file(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_each_fault_names_line_key_and_remedy(tmp_path: Path, text: str, said: str) -> None:
     assert said in refusal(tmp_path, text)
+
+
+STAGES = (
+    GOOD
+    + """\
+    stages:
+      - name: canary
+        traffic_pct: 5
+      - name: partial
+        traffic_pct: 25
+    alerts: [pager]
+alerts:
+  - {name: pager, kind: slack}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("name: partial", "name: canary", ":11: rollouts[0].stages[1].name: two stages are called 'canary'"),
+        (
+            "traffic_pct: 25",
+            "traffic_pct: 2",
+            ":11: rollouts[0].stages[1].name: stage 'partial' has 2% of the",
+        ),
+        (
+            "traffic_pct: 5\n",
+            "max_hours: 0.5\n",
+            ":9: rollouts[0].stages[0].name: stage 'canary': max_hours is shorter than duration_hours",
+        ),
+        (
+            'candidate: {model: b, base_url: "http://models/v1"}',
+            'candidate: {model: b, base_url: "http://models/v1",\n      overrides: {temperature: 0}}',
+            ":8: rollouts[0].candidate.overrides.temperature: candidate.overrides sets 'temperature', and in",
+        ),
+        (
+            "{name: pager,",
+            "{name: page,",
+            ":13: rollouts[0].alerts[0]: rollout 'to-b' tells 'pager', and there is",
+        ),
+        (
+            "kind: slack}",
+            "kind: slack}\n  - {name: pager, kind: pagerduty}",
+            ":16: alerts[1].name: two alert channels are called 'pager'",
+        ),
+        ("kind: slack", "kind: teams", ":15: alerts[0].kind: 'teams' is none of 'pagerduty'"),
+        ("alerts: [pager]", "slices: [{atribute: a}]", ":13: rollouts[0].slices[0].atribute: unknown key"),
+    ],
+)
+def test_a_fault_of_what_stands_together_is_shown_where_it_is(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    load(write(tmp_path, STAGES))
+    assert before in STAGES
+    assert said in refusal(tmp_path, STAGES.replace(before, after))
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import orjson
 import typer
 
-from shadowlane.evaluators.check import check
-from shadowlane.schemas.config import Settings, load
-from shadowlane.schemas.config_errors import place, read_yaml
+from shadowlane.evaluators.cautions import warnings
+from shadowlane.evaluators.check import check, longest_hours
+from shadowlane.schemas.config import Rollout, Settings, load
+from shadowlane.schemas.config_errors import Location, place, read_yaml
 
 
 def print_schema() -> None:
@@ -19,20 +20,47 @@ def print_schema() -> None:
 
 
 def check_file(file: Path) -> None:
-    """Raises ConfigError with all that is wrong; else says what the file declares."""
+    """Raises ConfigError with all that is wrong; else says what the file declares, and warns on stderr."""
     settings = load(file)
     _, lines = read_yaml(file)
-    check(settings, lambda location: place(location, lines, str(file)))
+
+    def key(location: Location) -> str:
+        return place(location, lines, str(file))
+
+    check(settings, key)
     typer.echo(f"{file}: right")
     for rollout in settings.rollouts:
-        criteria = ", ".join(f"{metric} {limit}" for metric, limit in rollout.success_criteria.items())
         typer.echo(
             f"  rollout {rollout.name} (epoch {rollout.epoch}): "
             f"{rollout.stable.model or 'any model'} -> {rollout.candidate.model or 'the same model'} "
-            f"at {rollout.candidate.base_url}; promote on {criteria}; roll back on {rollout.auto_rollback.trigger}"
+            f"at {rollout.candidate.base_url}; roll back on {rollout.auto_rollback.trigger}"
         )
-        variable = rollout.candidate.api_key_env
-        if variable and not os.environ.get(variable):
-            typer.echo(f"    {variable} is not set here; the shadow worker needs it")
+        for stage in rollout.stages:
+            criteria = ", ".join(f"{metric} {limit}" for metric, limit in rollout.criteria_of(stage).items())
+            typer.echo(
+                f"    {stage.name}: {stage.traffic_pct:g}% of the traffic, {stage.duration_hours:g} to "
+                f"{longest_hours(rollout, stage):g} h; promote on {criteria or 'quality kept'}"
+            )
+        for variable, whose in _variables(rollout):
+            if variable and not os.environ.get(variable):
+                typer.echo(f"    {variable} is not set here; {whose} needs it")
+    for channel in settings.alerts:
+        for variable in (channel.url_env, channel.key_env):
+            if variable and not os.environ.get(variable):
+                typer.echo(
+                    f"  {variable} is not set here; the controller needs it for alert channel {channel.name}"
+                )
     if not settings.rollouts:
         typer.echo("  no rollout: requests are mirrored, and nothing is shadowed")
+    for warning in warnings(settings, key):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _variables(rollout: Rollout) -> list[tuple[str, str]]:
+    """The environment variables that a rollout names, and who reads each."""
+    confirm = (stage.confirm for stage in rollout.stages if stage.confirm)
+    return [
+        (rollout.candidate.api_key_env, "the shadow worker"),
+        (rollout.stable.api_key_env, "the shadow worker"),
+        *((one.secret_env, "the controller") for one in confirm),
+    ]
