@@ -10,11 +10,17 @@ from confluent_kafka.admin import AdminClient
 
 from shadowlane.errors import StoreError
 from shadowlane.processors.kafka import client_options
-from shadowlane.processors.store import connect
+from shadowlane.processors.store import connect, querying
 from shadowlane.schemas.config import Kafka, Settings
 
 COMPONENTS = ("worker", "pairing", "sink")
-PARTS = ("broker", "store", *COMPONENTS)
+CONTROLLER = "controller"
+PARTS = ("broker", "store", *COMPONENTS, CONTROLLER)
+
+_LEADER = """
+SELECT holder, until - toUnixTimestamp64Milli(now64(3)) AS left FROM lease_log
+WHERE name = 'controller' ORDER BY term DESC LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         address = settings.kafka.bootstrap_servers
         parts = [Part("broker", False, f"no answer at {address} ({exc.args[0].str()})")]
         parts += [_store(settings)]
-        return parts + [Part(name, False, "the broker can't be asked") for name in COMPONENTS]
+        parts += [Part(name, False, "the broker can't be asked") for name in COMPONENTS]
+        return [*parts, _controller(settings)]
     partitions = {name: len(meta.partitions) for name, meta in listed.topics.items() if meta.error is None}
     mine = [name for name in settings.kafka.topics.all if name in partitions]
     broker = Part(
@@ -64,7 +71,7 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         f"{settings.kafka.bootstrap_servers}, {len(mine)} of {len(settings.kafka.topics.all)} topics",
     )
     components = [_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS]
-    return [broker, _store(settings), *components]
+    return [broker, _store(settings), *components, _controller(settings)]
 
 
 def _component(
@@ -104,3 +111,20 @@ def _store(settings: Settings) -> Part:
     except StoreError as exc:
         return Part("store", False, str(exc))
     return Part("store", True, f"{where}, ClickHouse {client.server_version}")
+
+
+def _controller(settings: Settings) -> Part:
+    """Who leads, by the lease that a leader renews at its polls."""
+    try:
+        client = connect(settings.clickhouse)
+        with querying(settings.clickhouse):
+            rows = client.query(_LEADER).result_rows
+        client.close()
+    except StoreError as exc:
+        return Part(CONTROLLER, False, f"the store can't be asked: {exc}")
+    if not rows:
+        return Part(CONTROLLER, False, "none has led yet")
+    holder, left = rows[0]
+    if left < 0:
+        return Part(CONTROLLER, False, f"{holder} has not led for {-left / 1000:.0f} s")
+    return Part(CONTROLLER, True, f"{holder} leads")

@@ -1,4 +1,4 @@
-"""What is told of a decision: one incident per rollout, epoch and cause, each with all that on-call asks first. Pure."""
+"""What is told of a decision: one incident per rollout, epoch and cause, with what on-call asks first. Pure."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -76,7 +76,7 @@ class Told:
             summary=f"{state.rollout}: stage {state.stage} is over and undecided: a person has to decide",
             what=verdict.missing,
             since=state.entered,
-            done=f"nothing: the traffic stays at {state.traffic_pct:g}%, the guard goes on; resume, promote or abort it",
+            done=f"nothing: the traffic stays at {state.traffic_pct:g}%, the guard goes on; resume, promote or abort",
             look=self.look(state),
         )
 

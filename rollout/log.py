@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from shadowlane.errors import ShadowlaneError
+from shadowlane.errors import RefusedError
 from shadowlane.rollout.state import Alert, Entry, State
-from shadowlane.rollout.store import Store
+from shadowlane.rollout.store import Rows, Store
 
 _STATE = TypeAdapter(State)
 _ALERTS = TypeAdapter(tuple[Alert, ...])
@@ -30,7 +30,7 @@ SELECT argMax(state, seq) AS state FROM rollout_log WHERE rollout IN {rollouts:A
 """
 
 
-class LostError(ShadowlaneError):
+class LostError(RefusedError):
     """Somebody else decided first. ``winner`` is what stands in the log in the place of what was to be appended."""
 
     def __init__(self, winner: Entry) -> None:
@@ -50,9 +50,7 @@ class Log:
 
     def heads(self, rollouts: Sequence[str]) -> dict[str, State]:
         """The present state of each of these rollouts that has one, by name."""
-        rows = self._store.rows(_HEADS, {"rollouts": list(rollouts)})
-        states = [_STATE.validate_json(row["state"]) for row in rows]
-        return {state.rollout: state for state in states}
+        return read_heads(self._store.rows, rollouts)
 
     def head(self, rollout: str) -> State | None:
         """The present state of a rollout; None where it has not begun."""
@@ -74,13 +72,24 @@ class Log:
 
     def history(self, rollout: str, limit: int = 1000) -> list[Entry]:
         """The last entries of a rollout, oldest first."""
-        query = f"{_ENTRY} ORDER BY seq DESC LIMIT {{limit:UInt32}}"
-        rows = self._store.rows(query, {"rollout": rollout, "limit": limit})
-        return [_entry(row) for row in reversed(rows)]
+        return read_history(self._store.rows, rollout, limit)
 
     def _at(self, rollout: str, seq: int) -> Entry:
         query = f"{_ENTRY} AND seq = {{seq:UInt64}} ORDER BY entry_id LIMIT 1"
         return _entry(self._store.rows(query, {"rollout": rollout, "seq": seq})[0])
+
+
+def read_heads(rows: Rows, rollouts: Sequence[str]) -> dict[str, State]:
+    """The present state of each of these rollouts that has one, by name. Raises StoreError."""
+    found = rows(_HEADS, {"rollouts": list(rollouts)})
+    states = [_STATE.validate_json(row["state"]) for row in found]
+    return {state.rollout: state for state in states}
+
+
+def read_history(rows: Rows, rollout: str, limit: int = 1000) -> list[Entry]:
+    """The last entries of a rollout, oldest first. Raises StoreError."""
+    query = f"{_ENTRY} ORDER BY seq DESC LIMIT {{limit:UInt32}}"
+    return [_entry(row) for row in reversed(rows(query, {"rollout": rollout, "limit": limit}))]
 
 
 def _line(entry: Entry) -> bytes:

@@ -1,7 +1,7 @@
 """How a rollout goes from one state to the next: on its configuration, on evidence, on a person's word. Pure.
 
 Each function gives the entry to append to the log, or None where nothing changes; a command that the state does not
-allow raises :class:`RefusedError`. Nothing here reads a clock or a store: ``now`` (Unix milliseconds) is handed in,
+allow raises :class:`~shadowlane.errors.RefusedError`. Nothing here reads a clock or a store: ``now`` (Unix milliseconds) is handed in,
 and ``since`` is the start of the first bucket that no evidence rests on yet.
 
 ::
@@ -21,7 +21,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from shadowlane.errors import ShadowlaneError
+from shadowlane.errors import RefusedError
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout import incidents
 from shadowlane.rollout.incidents import REGRESSION, UNDECIDED, Told, cause_of
@@ -32,10 +32,6 @@ CONTROLLER = "controller"
 HOUR_MS = 3_600_000
 QUIET_MS = 300_000
 """An incident is over once the candidate has served nobody for so long."""
-
-
-class RefusedError(ShadowlaneError):
-    """A command that can't be done now. The message says why, and what can be done instead."""
 
 
 class Command(StrEnum):
@@ -52,7 +48,8 @@ class Command(StrEnum):
 def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry | None:
     """What the configuration asks for: a first start, or a new epoch. None where it is what it was."""
     if state is None:
-        fresh = _fresh(rollout, None, now, since)
+        # Pairs may have come in before any controller ran: they are of this epoch, and count.
+        fresh = _fresh(rollout, None, now, 0)
         return _entry(fresh, "started", CONTROLLER, f"new in the configuration, stage {fresh.stage}")
     if state.epoch == rollout.epoch:
         return None
@@ -222,7 +219,8 @@ def _promote(
         stage_number=state.stage_number + (following is not None),
         traffic_pct=stage.traffic_pct,
         entered=now,
-        since=since,
+        # The last stage's evidence goes on as the guard's: nothing changes for anybody.
+        since=state.since if phase is Phase.PASSED else since,
         alarm=False,
         asked="",
         previous_until=now + round(rollout.keep_previous_hours * HOUR_MS)
@@ -361,17 +359,3 @@ def _instead(command: Command, state: State) -> str:
         Phase.WAITING: "restart",
     }.get(phase, "nothing but a new epoch")
     return f"{command} can't be done; what can: {allowed}"
-
-
-__all__ = [
-    "CONTROLLER",
-    "QUIET_MS",
-    "Command",
-    "RefusedError",
-    "begin",
-    "gate_before",
-    "on_command",
-    "on_quiet",
-    "on_verdict",
-    "stage_of",
-]

@@ -1,12 +1,15 @@
 """The store as the controller and the commands want it: queries, inserts under a token, and its clock."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from clickhouse_connect.driver.client import Client
 
 from shadowlane.processors.store import connect, insert_lines, querying
 from shadowlane.schemas.config import ClickHouse
+
+Rows = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
+"""Runs one query with ``{name:Type}`` parameters, gives its rows by column. Raises StoreError."""
 
 
 class Store(Protocol):

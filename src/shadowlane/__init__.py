@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shadowlane.producers import Mirror
+    from shadowlane.rollout.router import Router
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "Router"]
 __version__ = "0.1.0"
 
 
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from shadowlane.producers import Mirror
 
         return Mirror
+    if name == "Router":
+        from shadowlane.rollout.router import Router
+
+        return Router
     raise AttributeError(f"module 'shadowlane' has no attribute {name!r}")

@@ -6,7 +6,8 @@
     ├── ConfigError    the configuration is wrong: which key, and what to put there
     ├── CodecError     a record that can't be read: it goes to the dead letters with this text
     ├── BrokerError    Kafka can't be reached, or refuses
-    └── StoreError     ClickHouse can't be reached, or refuses
+    ├── StoreError     ClickHouse can't be reached, or refuses
+    └── RefusedError   a command that can't be done in the present state: why, and what can be done instead
 
 Errors of a library stop at the edge of the module that uses it, and come out as one of these,
 ``raise … from exc``. Every message says what happened, where, and what to do.
@@ -31,3 +32,7 @@ class BrokerError(ShadowlaneError):
 
 class StoreError(ShadowlaneError):
     """ClickHouse can't be reached, or it refuses what is asked."""
+
+
+class RefusedError(ShadowlaneError):
+    """A command that can't be done now. The message says why, and what can be done instead."""

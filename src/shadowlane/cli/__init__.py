@@ -4,11 +4,12 @@ Exit codes, of every command:
 
 ==== =====================================================================================
 0    done; of ``status``: everything is up; of ``report --exit-code``: promote
-1    of ``status``: something is down; of ``replay``: some lines were refused
+1    of ``status``: something is down; of ``replay``: some lines were refused; of ``alerts test``: not sent
 2    the command or the configuration is wrong; the message says where and what to do
 3    Kafka can't be reached, or refuses
 4    ClickHouse can't be reached, or refuses
 5    a component stopped by itself; its log says why
+6    a command on a rollout that can't be done now, or that somebody else's came before
 10   of ``report --exit-code``: hold
 11   of ``report --exit-code``: inconclusive
 12   of ``report --exit-code``: roll back
@@ -18,13 +19,14 @@ Exit codes, of every command:
 
 import sys
 
-from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
+from shadowlane.errors import BrokerError, ConfigError, RefusedError, ShadowlaneError, StoreError
 
 EXIT_DOWN = 1
 EXIT_CONFIG = 2
 EXIT_BROKER = 3
 EXIT_STORE = 4
 EXIT_FAILED = 5
+EXIT_REFUSED = 6
 EXIT_INTERRUPTED = 130
 
 
@@ -57,7 +59,13 @@ def main() -> None:
 
 def exit_code(error: ShadowlaneError) -> int:
     """The exit code that tells a script what kind of thing is wrong."""
-    for kind, code in ((ConfigError, EXIT_CONFIG), (BrokerError, EXIT_BROKER), (StoreError, EXIT_STORE)):
+    codes = {
+        ConfigError: EXIT_CONFIG,
+        BrokerError: EXIT_BROKER,
+        StoreError: EXIT_STORE,
+        RefusedError: EXIT_REFUSED,
+    }
+    for kind, code in codes.items():
         if isinstance(error, kind):
             return code
     return EXIT_FAILED

@@ -22,7 +22,15 @@ config_app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="The tables and views in ClickHouse.")
 embedded_app = typer.Typer(no_args_is_help=True, help="The two servers for one machine.")
+rollout_app = typer.Typer(
+    no_args_is_help=True, help="Where a rollout stands, what was decided, and your word in it."
+)
+export_app = typer.Typer(no_args_is_help=True, help="The present shares, as other routers read them.")
+alerts_app = typer.Typer(no_args_is_help=True, help="The channels to on-call.")
 app.add_typer(config_app, name="config")
+app.add_typer(rollout_app, name="rollout")
+app.add_typer(alerts_app, name="alerts")
+rollout_app.add_typer(export_app, name="export")
 app.add_typer(store_app, name="store")
 app.add_typer(embedded_app, name="embedded")
 
@@ -33,6 +41,10 @@ ConfigFile = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who says so; else the user of this session.")
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why. It stays in the log.")]
 RolloutName = Annotated[
     str | None, typer.Argument(metavar="ROLLOUT", help="May be left out where there is only one.")
 ]
@@ -44,6 +56,8 @@ class Component(StrEnum):
     WORKER = "worker"
     PAIRING = "pairing"
     SINK = "sink"
+    CONTROLLER = "controller"
+    FLAGS = "flags"
 
 
 @app.callback(invoke_without_command=True)
@@ -97,7 +111,7 @@ def replay(
 @app.command()
 def status(
     part: Annotated[
-        str | None, typer.Argument(help="One part alone: broker, store, worker, pairing, sink.")
+        str | None, typer.Argument(help="One part alone: broker, store, worker, pairing, sink, controller.")
     ] = None,
     config: ConfigFile = None,
     wait: Annotated[
@@ -137,6 +151,184 @@ def pairs(
     from shadowlane.cli.pairs import run_pairs
 
     run_pairs(load(config), rollout, worst=worst, as_json=as_json)
+
+
+@rollout_app.command("status")
+def rollout_status(rollout: RolloutName = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Phase, stage and share of each rollout, what comes next and why."""
+    from shadowlane.cli.rollout import run_status as show
+
+    show(load(config), rollout, as_json=as_json)
+
+
+@rollout_app.command("history")
+def rollout_history(
+    rollout: RolloutName = None,
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(min=1, help="The last so many decisions.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Every decision: when, what, who or what made it, and what it rested on (--json)."""
+    from shadowlane.cli.rollout import run_history
+
+    run_history(load(config), rollout, limit=limit, as_json=as_json)
+
+
+@rollout_app.command("versions")
+def rollout_versions(rollout: RolloutName = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Which version was the stable one, and when."""
+    from shadowlane.cli.rollout import run_versions
+
+    run_versions(load(config), rollout, as_json=as_json)
+
+
+@export_app.command("flagd")
+def export_flagd(rollout: RolloutName = None, config: ConfigFile = None) -> None:
+    """Flags for flagd, with fractional targeting: all rollouts, or one."""
+    from shadowlane.cli.export import run_flagd
+
+    run_flagd(load(config), rollout)
+
+
+@export_app.command("gateway-api")
+def export_gateway_api(
+    gateway: Annotated[str, typer.Option("--gateway", metavar="NAME", help="The Gateway's name.")],
+    stable: Annotated[str, typer.Option("--stable", metavar="SERVICE:PORT")],
+    candidate: Annotated[str, typer.Option("--candidate", metavar="SERVICE:PORT")],
+    rollout: RolloutName = None,
+    config: ConfigFile = None,
+    namespace: Annotated[str, typer.Option("--namespace")] = "",
+    path: Annotated[str, typer.Option("--path", help="The paths that are split.")] = "/",
+) -> None:
+    """An HTTPRoute of Kubernetes' Gateway API, which splits a path by weights."""
+    from shadowlane.cli.export import run_gateway_api
+
+    run_gateway_api(
+        load(config),
+        rollout,
+        gateway=gateway,
+        stable=stable,
+        candidate=candidate,
+        namespace=namespace,
+        path=path,
+    )
+
+
+@export_app.command("litellm")
+def export_litellm(
+    rollout: RolloutName = None,
+    config: ConfigFile = None,
+    model_name: Annotated[str, typer.Option("--model-name", help="What services ask for.")] = "",
+) -> None:
+    """A model_list with weights, for LiteLLM's router or proxy."""
+    from shadowlane.cli.export import run_litellm
+
+    run_litellm(load(config), rollout, model_name=model_name)
+
+
+@rollout_app.command("pause")
+def rollout_pause(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """Stay in the stage: nothing promotes; the guard goes on."""
+    _say("pause", config, rollout, by, reason)
+
+
+@rollout_app.command("resume")
+def rollout_resume(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """Go on after a pause, or give an inconclusive stage its time again."""
+    _say("resume", config, rollout, by, reason)
+
+
+@rollout_app.command("promote")
+def rollout_promote(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """Go to the next stage by hand. A stage's webhook must say yes all the same."""
+    _say("promote", config, rollout, by, reason)
+
+
+@rollout_app.command("abort")
+def rollout_abort(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """Take the candidate out: 0% of the traffic, for this epoch."""
+    _say("abort", config, rollout, by, reason)
+
+
+@rollout_app.command("return")
+def rollout_return(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """After a promotion to 100%: back to the previous stable version, at once."""
+    _say("return", config, rollout, by, reason)
+
+
+@rollout_app.command("restart")
+def rollout_restart(
+    reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
+) -> None:
+    """Start a candidate that was taken out before, in a new epoch."""
+    _say("restart", config, rollout, by, reason)
+
+
+def _say(command: str, config: Path | None, rollout: str | None, by: str | None, reason: str) -> None:
+    from shadowlane.cli.rollout import run_command
+    from shadowlane.rollout.machine import Command
+
+    run_command(load(config), rollout, Command(command), by, reason)
+
+
+@alerts_app.command("test")
+def alerts_test(
+    channel: Annotated[str | None, typer.Argument(metavar="CHANNEL", help="One alone; else all.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Send a test incident, and its end, to the channels: what on-call would get, and whether it got there."""
+    from shadowlane.cli.alerts import run_test
+
+    run_test(load(config), channel)
+
+
+@app.command()
+def plan(rollout: RolloutName = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """From recent traffic: how many pairs and hours each stage needs, and what can't be decided in its time."""
+    from shadowlane.cli.planning import run_plan
+
+    run_plan(load(config), rollout, as_json=as_json)
+
+
+@app.command()
+def simulate(
+    rollout: RolloutName = None,
+    config: ConfigFile = None,
+    effect: Annotated[
+        list[str] | None,
+        typer.Option("--effect", metavar="EFFECT", help="Such as 'error_rate +1%' or 'quality_score -0.02'."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=10, help="How many rollouts to simulate of each effect.")] = 300,
+    pairs_per_hour: Annotated[float | None, typer.Option(min=1, help="Else as in recent traffic.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 1,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="An SVG of the detection times.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The real engine on synthetic traffic: false alarms, and how soon each effect is found."""
+    from shadowlane.cli.planning import run_simulate
+
+    run_simulate(
+        load(config),
+        rollout,
+        effect or [],
+        runs=runs,
+        pairs_per_hour=pairs_per_hour,
+        seed=seed,
+        plot=plot,
+        as_json=as_json,
+    )
 
 
 @config_app.command("schema")

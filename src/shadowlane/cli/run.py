@@ -15,8 +15,12 @@ def run_component(component: str, settings: Settings) -> None:
         from shadowlane.processors.worker import run
     elif component == "pairing":
         from shadowlane.processors.app import run
-    else:
+    elif component == "sink":
         from shadowlane.processors.sink import run
+    elif component == "controller":
+        from shadowlane.rollout.controller import run
+    else:
+        from shadowlane.rollout.flags import run
     run(settings)
 
 

@@ -22,7 +22,7 @@ from shadowlane.embedded.broker import check_port_is_free, wait_until_ready
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.check import check
 from shadowlane.processors.kafka import ensure_topics
-from shadowlane.processors.status import COMPONENTS
+from shadowlane.processors.status import COMPONENTS, CONTROLLER
 from shadowlane.processors.store import connect, migrate
 from shadowlane.schemas.config import Settings
 
@@ -105,7 +105,9 @@ def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool
         signal.signal(number, lambda *_: stop.set())
     command = [sys.executable, "-m", "shadowlane.cli"]
     chosen = ["--config", str(config)] if config else []
-    components = [Child(n, [*command, "run", n, *chosen], logs / f"{n}.log") for n in COMPONENTS]
+    components = [
+        Child(n, [*command, "run", n, *chosen], logs / f"{n}.log") for n in (*COMPONENTS, CONTROLLER)
+    ]
     started: list[Child] = []
     console = Console()
     try:

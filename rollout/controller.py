@@ -1,0 +1,314 @@
+"""The controller: at each poll it folds the evidence, decides, writes the decision, tells the routers, then on-call.
+
+::
+
+    lease ─▶ for each rollout:  head of the log ─▶ begin ─▶ fold closed buckets ─▶ verdict ─▶ machine ─▶ entry
+                                                                                                          │
+                     alerts ◀─ outbox ◀─ (the same row)  ◀── rollout_log, compare and swap ◀──────────────┘
+                                                                      └─▶ shadowlane.rollouts ─▶ routers
+
+Whatever it is in the middle of when it dies, the next poll of any controller goes on from the log: an entry is there as
+a whole or not at all; the routers' topic and the alerts are made from it, again where need be.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
+from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.verdict import Decision, Verdict
+from shadowlane.rollout.evidence import Keeper, Stage, millis
+from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
+from shadowlane.rollout.lease import Lease
+from shadowlane.rollout.log import Log, LostError
+from shadowlane.rollout.machine import begin, gate_before, on_quiet, on_verdict
+from shadowlane.rollout.state import Entry, State
+from shadowlane.rollout.store import Store
+from shadowlane.schemas.config import Confirm, Rollout, Settings
+from shadowlane.schemas.events import RolloutState
+
+log = logging.getLogger("shadowlane.controller")
+
+REPUBLISH_MS = 30_000
+"""How often all states are published again: a broker that begins anew has lost them."""
+LEASE = "controller"
+GATES_AT_ONCE = 8
+
+_SERVED = """
+SELECT max(stored_at) AS at FROM pair_log
+WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND served_arm = 'candidate'
+    AND stored_at >= {since:Int64}
+    AND (empty({slices:Array(String)})
+        OR arrayExists(s -> attributes[splitByChar('=', s, 2)[1]] = substring(s, position(s, '=') + 1), {slices:Array(String)}))
+"""
+_ONSET = """
+SELECT max(until) AS at FROM evidence_log
+WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND since = {since:Int64}
+    AND decides = 'roll_back' AND slice = {slice:String} AND claim = {claim:String} AND log_e <= 0
+"""
+
+
+class Publisher(Protocol):
+    """Tells routers. Blocks until Kafka has it; raises BrokerError."""
+
+    def publish(self, states: list[RolloutState]) -> None: ...
+
+
+class Outbox(Protocol):
+    """Sends what the log says is to be told. Never blocks for long; raises StoreError alone."""
+
+    def step(self, now: int) -> object: ...
+
+
+Gate = Callable[[Confirm, Entry, str], tuple[bool, str]]
+"""Asks a webhook whether a stage may begin: (approved, what it said). Blocks for its time limit; never raises."""
+
+
+@dataclass(slots=True)
+class Poll:
+    """What one poll did. ``failed`` is what it could not do, by rollout."""
+
+    leads: bool = False
+    decisions: list[Entry] = field(default_factory=list)
+    published: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Controller:
+    """One controller. Any number may run: one leads, and two at once do no harm.
+
+    Args:
+        settings: of the deployment.
+        store: where everything is.
+        publisher: to the routers.
+        outbox: to on-call.
+        gate: asks the webhooks before stages.
+        holder: this controller's name in the lease.
+        step: called with a name before and after each thing that others can see; for tests that stop it there.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        publisher: Publisher,
+        outbox: Outbox,
+        gate: Gate,
+        holder: str,
+        step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._log = Log(store)
+        self._keeper = Keeper(store, settings.controller)
+        self._publisher = publisher
+        self._outbox = outbox
+        self._gate = gate
+        self._lease = Lease(store, LEASE, holder, settings.controller.lease_s)
+        self._step = step
+        self._published: dict[str, int] = {}
+        self._published_at = 0
+        self._gates = ThreadPoolExecutor(GATES_AT_ONCE, thread_name_prefix="gate")
+        self._asked: dict[tuple[str, str, str], Future[tuple[bool, str]]] = {}
+
+    def poll(self) -> Poll:
+        """One look at everything.
+
+        Raises:
+            StoreError: the store can't be read or written; nothing is lost, and the next poll goes on.
+        """
+        poll = Poll()
+        now = self._store.now()
+        if not self._lease.hold(now):
+            return poll
+        poll.leads = True
+        heads = self._log.heads([rollout.name for rollout in self._settings.rollouts])
+        for rollout in self._settings.rollouts:
+            try:
+                heads[rollout.name] = self._decide(rollout, heads.get(rollout.name), now, poll)
+            except LostError as exc:
+                heads[rollout.name] = exc.winner.state
+                log.info("%s: %s", rollout.name, exc)
+            except ConfigError as exc:
+                poll.failed[rollout.name] = str(exc)
+                log.error("%s: %s", rollout.name, exc)
+        self._publish(list(heads.values()), now, poll)
+        self._step("telling")
+        self._outbox.step(now)
+        self._step("told")
+        return poll
+
+    def close(self) -> None:
+        """Lets another lead at once."""
+        self._gates.shutdown(wait=False, cancel_futures=True)
+        self._lease.release(self._store.now())
+
+    def _decide(self, rollout: Rollout, state: State | None, now: int, poll: Poll) -> State:
+        """All that there is to decide on one rollout now; each decision is written, then published."""
+        until = self._keeper.closed_until(now)
+        since = millis(until)
+        entry = begin(rollout, state, now, since)
+        if entry is not None:
+            state = self._write(entry, now, poll)
+        assert state is not None  # `begin` starts what has no state
+        if state.phase.guarded:
+            stage = Stage.of(rollout, state, self._settings.controller)
+            self._step("folding")
+            fold = self._keeper.advance(stage, until)
+            self._step("folded")
+            verdict = stage.verdict(fold, now)
+            told = Told(self._settings.controller.link, self._onset(state, verdict))
+            entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until))
+            if entry is not None:
+                state = self._write(entry, now, poll)
+            if verdict.verdict is Decision.PROMOTE and self._confirmed(rollout, state, entry):
+                entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until), confirmed=True)
+                if entry is not None:
+                    state = self._write(entry, now, poll)
+        if any(cause_of(incident) == REGRESSION for incident in state.open):
+            entry = on_quiet(state, now, self._served(state))
+            if entry is not None:
+                state = self._write(entry, now, poll)
+        return state
+
+    def _write(self, entry: Entry, now: int, poll: Poll) -> State:
+        self._step(f"writing {entry.event}")
+        written = self._log.append(entry)
+        self._step(f"written {entry.event}")
+        state = written.state
+        log.info(
+            "%s: %s by %s: %s (%s, stage %s, %g%%)",
+            state.rollout, written.event, written.actor, written.reason, state.phase, state.stage, state.traffic_pct,
+        )  # fmt: skip
+        poll.decisions.append(written)
+        self._publish([state], now, poll)
+        return state
+
+    def _publish(self, states: list[State], now: int, poll: Poll) -> None:
+        """States that the routers may not have. What Kafka does not take is published again at the next poll."""
+        again = len(states) != 1 and now - self._published_at >= REPUBLISH_MS
+        due = [s for s in states if again or self._published.get(s.rollout, 0) < s.seq]
+        if not due:
+            return
+        self._step("publishing")
+        try:
+            self._publisher.publish([state.for_routers for state in due])
+        except BrokerError as exc:
+            log.error("routers were not told, and keep what they have: %s", exc)
+            for state in due:
+                poll.failed[state.rollout] = str(exc)
+            return
+        self._step("published")
+        self._published |= {state.rollout: state.seq for state in due}
+        poll.published += len(due)
+        if again:
+            self._published_at = now
+
+    def _confirmed(self, rollout: Rollout, state: State, asked: Entry | None) -> bool:
+        """Whether the gate before the next stage has said yes. It is asked aside: a slow one holds up nobody."""
+        gate = gate_before(rollout, state)
+        if gate is None or gate.confirm is None or state.asked != gate.name:
+            return False
+        key = (state.rollout, state.epoch, gate.name)
+        answer = self._asked.get(key)
+        if answer is not None and answer.done():
+            del self._asked[key]
+            approved, said = answer.result()
+            if approved:
+                return True
+            log.info("%s: stage %s is not confirmed yet: %s", state.rollout, gate.name, said)
+        if key not in self._asked:
+            entry = asked or Entry("", "confirmation_asked", "controller", "", state)
+            self._asked[key] = self._gates.submit(self._gate, gate.confirm, entry, gate.name)
+        return False
+
+    def _served(self, state: State) -> int | None:
+        """When the candidate last served one whom it should not."""
+        rows = self._store.rows(
+            _SERVED,
+            {
+                "rollout": state.rollout,
+                "epoch": state.epoch,
+                "since": state.at,
+                "slices": [] if state.phase.out else list(state.excluded),
+            },
+        )
+        return int(rows[0]["at"]) or None
+
+    def _onset(self, state: State, verdict: Verdict) -> int | None:
+        """When the evidence of what regressed began to rise for good; None where it is not known."""
+        if verdict.roll_back is None or state.alarm:
+            return None
+        leading: Evidence = verdict.roll_back.leading[0]
+        rows = self._store.rows(
+            _ONSET,
+            {
+                "rollout": state.rollout,
+                "epoch": state.epoch,
+                "since": state.since,
+                "slice": leading.slice,
+                "claim": leading.claim,
+            },
+        )
+        return int(rows[0]["at"]) or state.since
+
+
+def run(settings: Settings) -> None:
+    """Polls until SIGTERM or SIGINT. Blocks. What fails is said, and tried again at the next poll.
+
+    Raises:
+        StoreError, BrokerError: the store or Kafka can't be reached at the start.
+        ConfigError: an alert channel can't be used as configured.
+    """
+    from shadowlane.processors.kafka import ensure_topics
+    from shadowlane.processors.store import connect, migrate
+    from shadowlane.rollout.alerts import Outbox as Alerts
+    from shadowlane.rollout.alerts import post
+    from shadowlane.rollout.gate import ask
+    from shadowlane.rollout.publish import StatePublisher
+    from shadowlane.rollout.store import ClickHouseStore
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    client = connect(settings.clickhouse)
+    migrate(client, settings.clickhouse.database)
+    store = ClickHouseStore(settings.clickhouse, client)
+    ensure_topics(settings.kafka)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    publisher = StatePublisher(settings.kafka)
+    outbox = Alerts(store.rows, store.insert, settings, post, store.now)
+    controller = Controller(settings, store, publisher, outbox, ask, holder)
+    log.info(
+        "controller started: %s, %d rollouts, every %g s",
+        holder,
+        len(settings.rollouts),
+        settings.controller.poll_s,
+    )
+    leads: bool | None = None
+    try:
+        while not stop.is_set():
+            try:
+                poll = controller.poll()
+                if poll.leads != leads:
+                    leads = poll.leads
+                    log.info("this controller leads" if leads else "another controller leads; standing by")
+            except StoreError as exc:
+                log.error("no decision now, and none is lost: %s", exc)
+            stop.wait(settings.controller.poll_s)
+    finally:
+        outbox.close()
+        publisher.close()
+        try:
+            controller.close()
+        except ShadowlaneError as exc:
+            log.warning("the lease runs out by itself: %s", exc)
+    log.info("controller stopped")

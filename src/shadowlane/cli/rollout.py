@@ -1,0 +1,212 @@
+"""`shadowlane rollout …`: where a rollout stands, what was decided, and a person's word in it."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from shadowlane.cli.render import printable
+from shadowlane.cli.store import reader
+from shadowlane.errors import BrokerError, RefusedError
+from shadowlane.rollout.evidence import Keeper, millis
+from shadowlane.rollout.log import Log, read_heads, read_history
+from shadowlane.rollout.machine import Command, begin, gate_before, on_command
+from shadowlane.rollout.next_step import next_step
+from shadowlane.rollout.state import Entry, Phase, State
+from shadowlane.rollout.store import ClickHouseStore
+from shadowlane.rollout.versions import versions
+from shadowlane.schemas.config import Rollout, Settings
+
+PHASE_STYLE = {
+    Phase.RUNNING: "bold green",
+    Phase.COMPLETED: "bold green",
+    Phase.SETTLED: "green",
+    Phase.PASSED: "bold green",
+    Phase.ROLLED_BACK: "bold red",
+    Phase.ABORTED: "bold red",
+}
+COMMAND_OF_EVENT = {
+    "rolled_back": "red",
+    "alarm": "red",
+    "slice_rolled_back": "red",
+    "inconclusive": "yellow",
+}
+
+
+def run_status(settings: Settings, name: str | None, *, as_json: bool) -> None:
+    """Every rollout's state (or one's): phase, stage, share, next step and why."""
+    rows = reader(settings)
+    chosen = [settings.rollout(name)] if name else list(settings.rollouts)
+    heads = read_heads(rows, [rollout.name for rollout in chosen])
+    if as_json:
+        documents = [_document(rollout, heads.get(rollout.name)) for rollout in chosen]
+        typer.echo(orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode())
+        return
+    if not chosen:
+        typer.echo("no rollouts in the configuration")
+    for rollout in chosen:
+        Console().print(_shown(rollout, heads.get(rollout.name)))
+
+
+def run_history(settings: Settings, name: str | None, *, limit: int, as_json: bool) -> None:
+    """Every decision, with who made it and what it rested on."""
+    rollout = settings.rollout(name)
+    entries = read_history(reader(settings), rollout.name, limit)
+    if as_json:
+        typer.echo(orjson.dumps([_entry_document(e) for e in entries], option=orjson.OPT_INDENT_2).decode())
+        return
+    if not entries:
+        typer.echo(f"{rollout.name} has not begun: no controller has seen it yet (shadowlane run controller)")
+        return
+    table = _table("at (UTC)", "event", "by", "stage", "traffic", "why")
+    for entry in entries:
+        state = entry.state
+        table.add_row(
+            f"{_at(state.at):%Y-%m-%d %H:%M:%S}",
+            Text(entry.event.replace("_", " "), COMMAND_OF_EVENT.get(entry.event, "")),
+            printable(entry.actor),
+            state.stage,
+            f"{state.traffic_pct:g}%",
+            printable(entry.reason),
+        )
+    Console().print(table)
+
+
+def run_versions(settings: Settings, name: str | None, *, as_json: bool) -> None:
+    """Which version was in charge, and when."""
+    rollout = settings.rollout(name)
+    found = versions(read_history(reader(settings), rollout.name, 100_000))
+    if as_json:
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        return
+    table = _table("version", "fingerprint", "stable since (UTC)", "until", "by", "kept as target until")
+    for one in reversed(found):
+        table.add_row(
+            one.version.model or "(any)",
+            one.version.fingerprint,
+            f"{_at(one.since):%Y-%m-%d %H:%M}",
+            f"{_at(one.until):%Y-%m-%d %H:%M}" if one.until else Text("now", "bold green"),
+            f"{one.event.replace('_', ' ')}, {printable(one.actor)}",
+            f"{_at(one.kept_until):%Y-%m-%d %H:%M}" if one.kept_until else "",
+        )
+    Console().print(table)
+
+
+def run_command(settings: Settings, name: str | None, command: Command, by: str | None, reason: str) -> None:
+    """Does what a person asks for: in the log first, then to the routers.
+
+    Raises:
+        RefusedError: it can't be done in this state.
+        LostError: somebody else decided first.
+        StoreError: the store can't be read or written.
+    """
+    rollout = settings.rollout(name)
+    actor = by or getpass.getuser()
+    store = ClickHouseStore(settings.clickhouse)
+    log = Log(store)
+    now = store.now()
+    since = millis(Keeper(store, settings.controller).closed_until(now))
+    state = log.head(rollout.name)
+    if state is None or state.epoch != rollout.epoch:
+        entry = begin(rollout, state, now, since)
+        if entry is not None:
+            state = log.append(entry).state
+    assert state is not None  # `begin` starts what has no state
+    entry = on_command(rollout, state, command, actor, reason, now, since)
+    if command is Command.PROMOTE:
+        _ask_gate(rollout, state, entry)
+    after = log.append(entry).state
+    Console().print(_shown(rollout, after))
+    _tell_routers(settings, after)
+
+
+def _ask_gate(rollout: Rollout, state: State, entry: Entry) -> None:
+    from shadowlane.rollout.gate import ask
+
+    gate = gate_before(rollout, state)
+    if gate is None or gate.confirm is None:
+        return
+    approved, said = ask(gate.confirm, entry, gate.name)
+    if not approved:
+        raise RefusedError(f"the webhook before stage {gate.name} does not say yes: {said}")
+
+
+def _tell_routers(settings: Settings, state: State) -> None:
+    from shadowlane.rollout.publish import StatePublisher
+
+    try:
+        publisher = StatePublisher(settings.kafka)
+        try:
+            publisher.publish([state.for_routers])
+        finally:
+            publisher.close()
+    except BrokerError as exc:
+        typer.echo(
+            f"It is decided and written. The routers could not be told ({exc}); the controller tells them as soon as "
+            "Kafka answers.",
+            err=True,
+        )
+
+
+def _shown(rollout: Rollout, state: State | None) -> RenderableType:
+    if state is None:
+        return Text(f"{rollout.name}: not begun; no controller has seen it yet (shadowlane run controller)")
+    arms = f"{state.stable.model or 'stable'} → {state.candidate.model or 'candidate'}"
+    head = Text.assemble(
+        (rollout.name, "bold"), f"  {arms}  ", (f"epoch {state.epoch}, decision {state.seq}", "dim")
+    )
+    phase = Text.assemble(
+        (state.phase.value.replace("_", " ").upper(), PHASE_STYLE.get(state.phase, "bold yellow")),
+        f"  stage {state.stage}, {state.traffic_pct:g}% of the traffic, since {_at(state.at):%Y-%m-%d %H:%M} UTC",
+    )
+    lines: list[RenderableType] = [head, phase, _stages(rollout, state)]
+    if state.excluded:
+        lines.append(Text(f"taken out: {', '.join(map(printable, state.excluded))}", "red"))
+    if state.alarm:
+        lines.append(Text("ALARM: a roll back was decided, and auto_rollback.enabled is false", "bold red"))
+    if state.open:
+        lines.append(Text(f"open incidents: {', '.join(map(printable, state.open))}", "yellow"))
+    lines.append(Text.assemble(("next  ", "dim"), next_step(rollout, state)))
+    return Group(*lines, Text())
+
+
+def _stages(rollout: Rollout, state: State) -> Text:
+    """The stages in a row, the present one marked."""
+    text = Text()
+    for number, stage in enumerate(rollout.stages):
+        if number:
+            text.append(" ─ ", "dim")
+        here = number == state.stage_number
+        passed = number < state.stage_number or state.phase in (Phase.COMPLETED, Phase.SETTLED, Phase.PASSED)
+        mark = "●" if here else "✓" if passed else "○"
+        style = "bold" if here else "green" if passed else "dim"
+        text.append(f"{mark} {stage.name} {stage.traffic_pct:g}%", style)
+    return text
+
+
+def _document(rollout: Rollout, state: State | None) -> dict[str, Any]:
+    if state is None:
+        return {"rollout": rollout.name, "phase": None}
+    document = orjson.loads(orjson.dumps(state))
+    return {**document, "next": next_step(rollout, state), "in_charge": state.in_charge.model}
+
+
+def _entry_document(entry: Entry) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(orjson.dumps(entry))
+    return document
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,116 @@
+"""A store whose clock a test holds, and pairs put into it."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import SecretStr
+
+from shadowlane.processors.store import connect, migrate
+from shadowlane.rollout.state import Entry
+from shadowlane.rollout.store import ClickHouseStore
+from shadowlane.schemas.config import ClickHouse, Confirm, Rollout, Settings
+from shadowlane.schemas.events import Pair, RolloutState, pair_id
+from tests.rollout.making import NOW
+from tests.services import ClickHouseAddress
+
+
+class ClockedStore(ClickHouseStore):
+    """The real store, at the time that the test says."""
+
+    at: int = NOW
+
+    def now(self) -> int:
+        return self.at
+
+
+@contextmanager
+def database(address: ClickHouseAddress) -> Iterator[ClickHouse]:
+    """A migrated database of its own."""
+    clickhouse = ClickHouse(
+        host=address.host,
+        port=address.port,
+        username=address.username,
+        password=SecretStr(address.password),
+        database=f"rollout_{uuid.uuid4().hex[:12]}",
+    )
+    client = connect(clickhouse)
+    migrate(client, clickhouse.database)
+    yield clickhouse
+    client.command(f"DROP DATABASE IF EXISTS {clickhouse.database} SYNC", use_database=False)
+    client.close()
+
+
+def settings(clickhouse: ClickHouse, *rollouts: Rollout, **changes: Any) -> Settings:
+    """Buckets of a minute, closed as they end."""
+    content = {"controller": {"close_after_s": 0, "bucket_s": 60, "lease_s": 30}} | changes
+    return Settings(clickhouse=clickhouse, rollouts=list(rollouts), **content)
+
+
+def put(
+    store: ClickHouseStore,
+    rollout: Rollout,
+    at: int,
+    count: int,
+    *,
+    failed: int = 0,
+    stable_failed: int = 0,
+    quality: float = 0.95,
+    served_arm: str = "stable",
+    attributes: dict[str, str] | None = None,
+    name: str = "",
+) -> None:
+    """``count`` scored pairs, stored at ``at`` (Unix ms), the first ``failed`` of which the candidate failed."""
+    name = name or uuid.uuid4().hex[:8]
+    lines = []
+    for number in range(count):
+        request_id = f"{at:013d}-{name}-{number:06d}"
+        bad, stable_bad = number < failed, number < stable_failed
+        pair = Pair(
+            pair_id=pair_id(request_id, rollout.name, rollout.epoch),
+            request_id=request_id,
+            rollout=rollout.name,
+            epoch=rollout.epoch,
+            stage="",
+            service="desk",
+            route="chat",
+            ts=at,
+            completed_at=at,
+            outcome="scored",
+            served_arm=served_arm,
+            attributes=attributes or {},
+            candidate_error="http" if bad else "",
+            stable_error="http" if stable_bad else "",
+            stable_quality=0.0 if stable_bad else quality,
+            candidate_quality=0.0 if bad else quality,
+            quality_difference=(0.0 if bad else quality) - (0.0 if stable_bad else quality),
+        )
+        lines.append(orjson.dumps({**orjson.loads(orjson.dumps(pair)), "stored_at": at}))
+    store.insert("pair_log", b"\n".join(lines), uuid.uuid4().hex)
+
+
+@dataclass
+class Routers:
+    """What routers were told, in order."""
+
+    told: list[RolloutState] = field(default_factory=list)
+
+    def publish(self, states: list[RolloutState]) -> None:
+        self.told += states
+
+
+@dataclass
+class NoAlerts:
+    """An outbox that sends nothing."""
+
+    steps: int = 0
+
+    def step(self, now: int) -> None:
+        self.steps += 1
+
+
+def always_yes(gate: Confirm, entry: Entry, stage: str) -> tuple[bool, str]:
+    return True, "yes"

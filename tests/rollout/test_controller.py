@@ -1,0 +1,298 @@
+"""The controller on a real store, at the test's own time: walks stages, rolls back, is told off, dies and goes on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shadowlane.errors import BrokerError, StoreError
+from shadowlane.rollout.controller import Controller
+from shadowlane.rollout.evidence import Keeper, Stage, moment
+from shadowlane.rollout.log import Log
+from shadowlane.rollout.machine import Command, on_command
+from shadowlane.rollout.state import Entry, Phase, State
+from shadowlane.schemas.config import ClickHouse, Confirm, Rollout
+from shadowlane.schemas.events import RolloutState
+from tests.rollout.making import HOUR, NOW, STAGES, rollout
+from tests.rollout.stored import ClockedStore, NoAlerts, Routers, always_yes, database, put, settings
+from tests.services import ClickHouseAddress
+
+MINUTE = 60_000
+
+
+@pytest.fixture
+def clickhouse_settings(clickhouse: ClickHouseAddress) -> Iterator[ClickHouse]:
+    with database(clickhouse) as made:
+        yield made
+
+
+@pytest.fixture
+def store(clickhouse_settings: ClickHouse) -> ClockedStore:
+    return ClockedStore(clickhouse_settings)
+
+
+class Scene:
+    """One rollout, one controller, and a clock."""
+
+    def __init__(
+        self, clickhouse: ClickHouse, store: ClockedStore, configured: Rollout, **changes: Any
+    ) -> None:
+        self.store, self.rollout = store, configured
+        self.settings = settings(clickhouse, configured, **changes)
+        self.routers, self.alerts = Routers(), NoAlerts()
+        self.log = Log(store)
+        self.controller = self.another("one")
+
+    def another(self, holder: str, gate: Any = always_yes) -> Controller:
+        return Controller(self.settings, self.store, self.routers, self.alerts, gate, holder)
+
+    def later(self, ms: int) -> None:
+        self.store.at += ms
+
+    def poll(self) -> State:
+        self.controller.poll()
+        state = self.log.head(self.rollout.name)
+        assert state is not None
+        return state
+
+    def events(self) -> list[str]:
+        return [entry.event for entry in self.log.history(self.rollout.name)]
+
+
+@pytest.fixture
+def scene(clickhouse_settings: ClickHouse, store: ClockedStore) -> Scene:
+    return Scene(clickhouse_settings, store, rollout(traffic_cycle_hours=0))
+
+
+def test_a_good_candidate_walks_through_every_stage(scene: Scene) -> None:
+    state = scene.poll()
+    assert (state.phase, state.stage, state.traffic_pct) == (Phase.RUNNING, "shadow", 0)
+    shares = []
+    for hours in (1, 4, 12):
+        put(scene.store, scene.rollout, scene.store.at + MINUTE, 1200)
+        scene.later(hours * HOUR - MINUTE)
+        assert scene.poll().stage_number == len(shares)  # shown, and the shortest stay is not over
+        scene.later(2 * MINUTE)
+        state = scene.poll()
+        shares.append(state.traffic_pct)
+    assert shares == [5, 25, 100]
+    assert state.phase is Phase.COMPLETED
+    assert scene.events() == ["started", "promoted", "promoted", "completed"]
+    assert [told.traffic_pct for told in scene.routers.told] == [0, 5, 25, 100]
+    # What it rested on is in the log, and is what the pairs say.
+    for entry in scene.log.history("to-b")[1:]:
+        assert entry.evidence["verdict"] == "promote"
+        assert entry.evidence["pairs"] == 1200
+        assert all(claim["e"] >= 20 for claim in entry.evidence["promote"])
+
+
+def test_evidence_is_kept_and_can_be_recomputed(scene: Scene) -> None:
+    scene.poll()
+    for minute in range(1, 8):
+        put(scene.store, scene.rollout, scene.store.at + 1000, 60, failed=minute % 2)
+        scene.later(MINUTE)
+        if minute % 3:
+            scene.poll()
+    state = scene.poll()
+    stage = Stage.of(scene.rollout, state, scene.settings.controller)
+    until = moment(scene.store.at)
+    keeper = Keeper(scene.store, scene.settings.controller)
+    assert keeper.advance(stage, until) == keeper.recompute(stage, until)
+    kept = scene.store.rows(
+        "SELECT claim, e, pairs FROM evidence WHERE slice = '' ORDER BY until DESC, claim LIMIT 1 BY claim",
+        {},
+    )
+    shown = {row["claim"]: (row["e"], row["pairs"]) for row in kept}
+    verdict = stage.verdict(keeper.recompute(stage, until), scene.store.at)
+    for claim in (*verdict.promote, *verdict.alarms):
+        assert shown[claim.claim] == (pytest.approx(claim.e, rel=1e-9), claim.n)
+
+
+def test_a_replay_changes_nothing(scene: Scene) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 300, failed=3, name="same")
+    scene.later(MINUTE)
+    state = scene.poll()
+    stage = Stage.of(scene.rollout, state, scene.settings.controller)
+    keeper = Keeper(scene.store, scene.settings.controller)
+    before = keeper.recompute(stage, moment(scene.store.at))
+    again = NOW + 1000  # the same ids; stored a minute later
+    lines = scene.store.rows("SELECT * FROM pair_log", {})
+    assert len(lines) == 300
+    scene.store.rows("SELECT 1", {})
+    put(scene.store, scene.rollout, again, 300, failed=300, name="same")
+    scene.store.rows("SELECT count() FROM pair_log", {})
+    scene.later(MINUTE)
+    after = keeper.recompute(stage, moment(scene.store.at))
+    assert (after.pairs, after.latch) == (before.pairs, before.latch)
+
+
+def test_a_bad_candidate_is_out_within_one_poll(scene: Scene) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 1200)
+    scene.later(HOUR + MINUTE)
+    assert scene.poll().traffic_pct == 5
+    put(scene.store, scene.rollout, scene.store.at + 1000, 300, failed=60, served_arm="candidate")
+    scene.later(MINUTE + 1000)
+    state = scene.poll()
+    assert (state.phase, state.traffic_pct) == (Phase.ROLLED_BACK, 0)
+    assert scene.routers.told[-1].traffic_pct == 0
+    (alert,) = scene.log.history("to-b")[-1].alerts
+    assert alert.severity == "critical"
+    # It stays out, whatever comes, and the incident ends once nobody is served by it.
+    scene.later(6 * MINUTE)
+    assert scene.poll().open == ()
+    assert scene.events()[-2:] == ["rolled_back", "resolved"]
+
+
+def test_a_total_outage_is_seen_with_the_first_closed_bucket(scene: Scene) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 20, failed=20)
+    scene.later(MINUTE - 1)
+    assert scene.poll().phase is Phase.RUNNING  # the bucket is open
+    scene.later(1)
+    assert scene.poll().phase is Phase.ROLLED_BACK
+
+
+def test_an_open_buckets_alarm_is_no_decision(scene: Scene) -> None:
+    """What one half of a minute says may vanish as the minute fills."""
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 40, failed=6)
+    scene.later(30_000)
+    assert scene.poll().phase is Phase.RUNNING
+    put(scene.store, scene.rollout, NOW + 31_000, 4000)
+    scene.later(30_000)
+    assert scene.poll().phase is Phase.RUNNING
+
+
+def test_a_stage_that_is_over_is_inconclusive_and_waits(scene: Scene) -> None:
+    scene.poll()
+    scene.later(26 * HOUR)
+    state = scene.poll()
+    assert (state.phase, state.traffic_pct) == (Phase.INCONCLUSIVE, 0)
+    put(scene.store, scene.rollout, scene.store.at + 1000, 3000)
+    scene.later(HOUR)
+    assert scene.poll().phase is Phase.INCONCLUSIVE
+
+
+def test_one_slice_is_taken_out_and_the_rest_goes_on(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    configured = rollout(
+        traffic_cycle_hours=0,
+        slices=["language"],
+        auto_rollback={"slices": "alone", "trigger": "error_rate > 20%"},
+    )
+    scene = Scene(clickhouse_settings, store, configured)
+    scene.poll()
+    for minute in range(12):
+        put(store, configured, store.at + 1000, 300, attributes={"language": "en"})
+        bad = 7 if minute >= 4 else 0
+        put(store, configured, store.at + 1000, 15, failed=bad, attributes={"language": "de"})
+        scene.later(MINUTE)
+        state = scene.poll()
+    assert (state.phase, state.excluded) == (Phase.RUNNING, ("language=de",))
+    assert scene.routers.told[-1].excluded == ["language=de"]
+    assert "slice_rolled_back" in scene.events()
+    assert "rolled_back" not in scene.events()
+
+
+def test_two_controllers_at_once_make_one_history(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    """Each believes that it leads: their leases have different clocks' worth of patience."""
+    scene = Scene(clickhouse_settings, store, rollout(traffic_cycle_hours=0), controller={
+        "close_after_s": 0, "bucket_s": 60, "lease_s": 0.001,
+    })  # fmt: skip
+    other = scene.another("two")
+    for hours in (0, 1, 4, 12):
+        put(store, scene.rollout, store.at + 1000, 1200)
+        scene.later(hours * HOUR + MINUTE)
+        one = scene.controller.poll()
+        scene.later(1)
+        two = other.poll()
+        assert one.leads
+        assert two.leads
+        assert len(one.decisions) == 1
+        assert two.decisions == []
+    assert scene.events() == ["started", "promoted", "promoted", "completed"]
+
+
+def test_a_standby_takes_over_where_the_leader_fell_silent(scene: Scene) -> None:
+    scene.poll()
+    other = scene.another("two")
+    put(scene.store, scene.rollout, NOW + 1000, 1200)
+    scene.later(29_000)
+    assert not other.poll().leads
+    scene.later(HOUR)
+    poll = other.poll()
+    assert poll.leads
+    assert [entry.event for entry in poll.decisions] == ["promoted"]
+    # What it does not know whether routers have, it tells again.
+    assert {told.seq for told in scene.routers.told} == {1, 2}
+
+
+def test_a_command_beats_the_controller_and_is_kept(scene: Scene) -> None:
+    state = scene.poll()
+    scene.log.append(on_command(scene.rollout, state, Command.PAUSE, "Ada", "a freeze", NOW, NOW))
+    put(scene.store, scene.rollout, NOW + 1000, 1200)
+    scene.later(2 * HOUR)
+    assert scene.poll().phase is Phase.PAUSED
+    assert scene.routers.told[-1].phase == "paused"
+
+
+def test_the_gate_is_asked_aside_until_it_says_yes(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    stages = [STAGES[0], {**STAGES[1], "confirm": {"url": "http://127.0.0.1:1/"}}]
+    scene = Scene(clickhouse_settings, store, rollout(traffic_cycle_hours=0, stages=stages))
+    answers = iter([(False, "not on Fridays"), (True, "fine")])
+    asked: list[str] = []
+
+    def gate(confirm: Confirm, entry: Entry, stage: str) -> tuple[bool, str]:
+        asked.append(stage)
+        return next(answers)
+
+    scene.controller = scene.another("one", gate)
+    scene.poll()
+    put(store, scene.rollout, NOW + 1000, 1200)
+    scene.later(2 * HOUR)
+    stages_seen = []
+    for _ in range(200):
+        state = scene.poll()
+        stages_seen.append(state.stage)
+        if state.stage == "canary":
+            break
+    assert stages_seen[0] == "shadow"
+    assert stages_seen[-1] == "canary"
+    assert asked == ["canary", "canary"]
+    assert scene.events() == ["started", "confirmation_asked", "promoted"]
+
+
+def test_a_broker_that_is_away_delays_the_routers_and_nothing_else(scene: Scene) -> None:
+    class Away:
+        def publish(self, states: list[RolloutState]) -> None:
+            raise BrokerError("no broker answers")
+
+    away = Controller(scene.settings, scene.store, Away(), scene.alerts, always_yes, "one")
+    poll = away.poll()
+    assert [entry.event for entry in poll.decisions] == ["started"]
+    assert "no broker" in poll.failed["to-b"]
+    assert scene.alerts.steps == 1
+    scene.poll()
+    assert [told.seq for told in scene.routers.told] == [1]
+
+
+def test_a_store_that_is_away_is_said_and_nothing_is_lost(scene: Scene) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 1200)
+    scene.later(2 * HOUR)
+    real, scene.store.rows = scene.store.rows, _raising  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        scene.controller.poll()
+    scene.store.rows = real  # type: ignore[method-assign]
+    assert scene.poll().stage == "canary"
+
+
+def _raising(sql: str, parameters: Any) -> list[dict[str, Any]]:
+    raise StoreError("away")
