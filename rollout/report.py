@@ -14,10 +14,12 @@ from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.buckets import Moments
 from shadowlane.evaluators.gates.evidence import Evidence
 from shadowlane.evaluators.gates.expressions import Expression, comparisons, parse_trigger
+from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, ERRORS_WORSE, QUALITY
 from shadowlane.evaluators.gates.intervals import interval
-from shadowlane.evaluators.gates.query import bucket_query, buckets_of_rows
+from shadowlane.evaluators.gates.reading import advance, closed_until, stored
 from shadowlane.evaluators.gates.rules import Rules
+from shadowlane.evaluators.gates.scope import Scope
 from shadowlane.evaluators.gates.verdict import Estimate, MetricReport, Verdict, decide
 from shadowlane.evaluators.scorers import ScorerSet, units
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
@@ -107,10 +109,12 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
 
 def read_verdict(rows: Rows, rollout: Rollout, rules: Rules, now: datetime) -> Verdict:
     """The verdict on all pairs that are stored, the open minute's too: evidence is valid at every moment."""
-    query = bucket_query(rules, rollout.name, rollout.epoch, now + timedelta(days=1))
-    buckets = buckets_of_rows(rules, rows(query.text, query.parameters))
-    started = min((bucket.first for bucket in buckets), default=now)
-    return decide(rules, buckets, started=started, now=now)
+    fold = Fold.start(now)
+    if span := stored(rows, rollout.name, rollout.epoch):
+        since = closed_until(span.first, 60, 0)
+        scope = Scope(rollout.name, rollout.epoch, since, span.now)
+        fold = advance(rows, rules, scope, Fold.start(since), span.now + timedelta(minutes=1))
+    return decide(rules, fold, started=fold.first or now, now=now)
 
 
 LEDGER = """

@@ -1,13 +1,20 @@
-"""What one closed minute says: the sums that are all a verdict needs of its pairs."""
+"""What one closed bucket says: the sums that are all a verdict needs of its pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+ALL = ""
+"""The slice that is all traffic."""
+UNTRACKED = "*"
+"""What stands for every slice that is not followed: too many came before it. No slice's name: those have a "="."""
+MOST_SLICES = 200
+"""How many slices are followed, in order of appearance: first bucket, then name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Of one observable over some pairs: how many have it, their sum, their sum of squares."""
+    """Of one observable over some units: how many have it, their sum, their sum of squares."""
 
     n: int
     total: float
@@ -28,16 +35,23 @@ class Moments:
         mean = self.total / self.n
         return max(self.squares / self.n - mean * mean, 0.0)
 
+    @property
+    def counts(self) -> bool:
+        """Of numbers in [0, 1]: whether each was 0 or 1. A session's mean of such may lie between."""
+        return self.squares == self.total
+
 
 NO_MOMENTS = Moments(0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One closed minute. ``start``, ``first`` and ``last`` are in UTC; ``pairs`` counts scored pairs.
+    """One closed bucket of one slice. ``start``, ``first`` and ``last`` are in UTC.
 
-    ``first`` and ``last`` are when the first and the last of its pairs became complete. ``moments`` is keyed
-    by the observable's name, ``log_sums`` by the hypothesis's, with one sum for each of its bets.
+    ``slice`` is `ALL`, or ``attribute=value``, or `UNTRACKED`. ``pairs`` counts scored pairs, ``first`` and ``last``
+    are when the first and the last of them were stored. ``moments`` is keyed by the observable's name, ``log_sums``
+    by the hypothesis's, with one sum for each of its bets. Both are over units: the pairs, or the sessions that
+    came to their end in this bucket, each with its means.
     """
 
     start: datetime
@@ -46,3 +60,4 @@ class Bucket:
     last: datetime
     moments: Mapping[str, Moments]
     log_sums: Mapping[str, tuple[float, ...]]
+    slice: str = ALL

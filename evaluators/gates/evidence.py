@@ -1,14 +1,15 @@
-"""The evidence of a stage, folded from its closed buckets: of each promotion test and each roll back cause."""
+"""The evidence of a stage, as numbers that a person can read: of each promotion test and each roll back cause."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, exp, log, log1p
 
-from shadowlane.evaluators.gates.buckets import NO_MOMENTS, Bucket, Moments
+from shadowlane.evaluators.gates.buckets import ALL, Moments
 from shadowlane.evaluators.gates.hypotheses import Hypothesis
-from shadowlane.evaluators.gates.kernel import AT_ONCE, SPREAD, Wealth, log_sum_exp
-from shadowlane.evaluators.gates.rules import AllOf, Cause, Rules, Test
+from shadowlane.evaluators.gates.kernel import Wealth, log_sum_exp
+from shadowlane.evaluators.gates.rules import Rules, Test
+from shadowlane.evaluators.gates.slices import SliceFold, budget_share, log_e
 
 _LARGEST_LOG = 690.0  # e^690 is about 1e299: past it, E is shown as that, so that it stays a number in JSON
 _HALVINGS = 50
@@ -19,9 +20,9 @@ class Evidence:
     """What is known of one claim so far. ``e`` speaks for it: 1 is nothing, below 1 is against it.
 
     ``share`` is its part of the error budget: alone it decides once share · e ≥ ``threshold``. ``n`` counts
-    the pairs that have the metric and ``mean`` is theirs; 0 and None for a compound claim. ``pairs_needed``
-    estimates how many pairs more it takes at the effect seen so far: 0 once it is reached, None where the
-    effect points the other way or nothing is known.
+    the units (pairs, or sessions) that have the metric and ``mean`` is theirs; 0 and None for a compound claim.
+    ``pairs_needed`` estimates how many pairs more it takes at the effect seen so far: 0 once it is reached, None
+    where the effect points the other way or nothing is known. ``slice`` is "" for all traffic.
     """
 
     name: str
@@ -33,6 +34,12 @@ class Evidence:
     n: int = 0
     mean: float | None = None
     pairs_needed: int | None = None
+    slice: str = ALL
+
+    @property
+    def log_needed(self) -> float:
+        """What ``log_e`` must reach for the claim to decide alone."""
+        return log(self.threshold) - log(self.share)
 
     @property
     def reached(self) -> bool:
@@ -40,61 +47,111 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """A row of the table ``evidence_log``, but for its rollout and its times. ``decides``: promote or roll_back."""
+
+    slice: str
+    decides: str
+    claim: str
+    pairs: int
+    mean: float | None
+    log_e: float
+    log_needed: float
+
+
+@dataclass(frozen=True, slots=True)
 class Latch:
     """The moment of a roll back: the start of the bucket that decided it, the pairs and evidence until then.
 
-    ``e`` is Σ share · e over all causes, which reached the threshold. ``leading`` are the fewest causes that
-    reach it together, strongest first.
+    ``e`` is Σ share · e over all causes and slices, which reached the threshold. ``leading`` are the fewest causes
+    that reach it together, strongest first. ``alone`` names the slice that reaches it by itself, where all traffic
+    does not: the strongest, if there are several.
     """
 
     since: datetime
     pairs: int
     e: float
     leading: tuple[Evidence, ...]
+    alone: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StageEvidence:
-    """``promote`` has one entry for each required test, ``roll_back`` one for each cause."""
-
-    promote: tuple[Evidence, ...]
-    roll_back: tuple[Evidence, ...]
-    latch: Latch | None
+def promotions(rules: Rules, state: SliceFold) -> tuple[Evidence, ...]:
+    """One entry for each required test of one slice."""
+    threshold = 1 / rules.alpha_promote
+    return tuple(_of_test(h.name, h.claim, h, state, state.gains, threshold, 1.0) for h in rules.required)
 
 
-def collect(rules: Rules, buckets: Sequence[Bucket]) -> StageEvidence:
-    """Folds closed buckets, in order of time. The same buckets give the same evidence, on any machine."""
-    gains = {h.name: Wealth.start(AT_ONCE, len(h.bets)) for h in rules.required}
-    alarms = {h.name: Wealth.start(SPREAD, len(h.bets)) for h in rules.watched}
-    latch: Latch | None = None
-    for number, bucket in enumerate(buckets, start=1):
-        for name, wealth in gains.items():
-            gains[name] = wealth.fold(bucket.log_sums[name])
-        for name, wealth in alarms.items():
-            alarms[name] = wealth.fold(bucket.log_sums[name])
-        if latch is None and _together(rules, rules.causes, alarms) >= -log(rules.alpha_roll_back):
-            latch = _latch(rules, buckets[:number], alarms)
-    return StageEvidence(_promotions(rules, buckets, gains), _alarms(rules, buckets, alarms), latch)
+def alarms(rules: Rules, state: SliceFold, share: float) -> tuple[Evidence, ...]:
+    """One entry for each cause in one slice, which has ``share`` of the error budget."""
+    threshold, each = 1 / rules.alpha_roll_back, share / len(rules.causes)
+    return tuple(
+        _of_test(c.name, c.claim, c.test, state, state.alarms, threshold, each) for c in rules.causes
+    )
 
 
-def total_moments(buckets: Sequence[Bucket], observable: str) -> Moments:
-    """The moments of one observable over all ``buckets``."""
-    return sum((bucket.moments[observable] for bucket in buckets), NO_MOMENTS)
+def rows(rules: Rules, slices: Mapping[str, SliceFold], *, sliced: bool) -> list[EvidenceRow]:
+    """Every claim of every slice, for the table ``evidence_log``."""
+    found = []
+    for place, state in enumerate(slices.values()):
+        each = budget_share(place, sliced=sliced) / len(rules.causes)
+        claims: list[tuple[str, str, Test, Mapping[str, Wealth], float]] = [
+            *(("promote", h.claim, h, state.gains, -log(rules.alpha_promote)) for h in rules.required),
+            *(
+                ("roll_back", c.claim, c.test, state.alarms, -log(rules.alpha_roll_back) - log(each))
+                for c in rules.causes
+            ),
+        ]
+        for decides, claim, test, wealths, needed in claims:
+            moments = _moments(test, state)
+            n, mean = (moments.n, moments.mean) if moments else (0, None)
+            found.append(EvidenceRow(state.name, decides, claim, n, mean, log_e(test, wealths), needed))
+    return found
+
+
+def latch(rules: Rules, slices: Mapping[str, SliceFold], *, sliced: bool, start: datetime) -> Latch | None:
+    """The latch, if the causes of all slices together have reached the threshold now.
+
+    ``slices`` are in order of appearance, all traffic first; ``start`` is that of the bucket folded last.
+    """
+    needed = -log(rules.alpha_roll_back)
+    shares = {name: budget_share(place, sliced=sliced) for place, name in enumerate(slices)}
+    weighed = {name: log(shares[name]) + state.log_alarm for name, state in slices.items()}
+    together = log_sum_exp(list(weighed.values()))
+    if together < needed:
+        return None
+    claims = [e for name, state in slices.items() for e in alarms(rules, state, shares[name])]
+    claims.sort(key=lambda e: -(e.log_e + log(e.share)))
+    alone = [name for name, log_weighed in weighed.items() if log_weighed >= needed]
+    return Latch(
+        since=start,
+        pairs=slices[ALL].pairs,
+        e=exp(min(together, _LARGEST_LOG)),
+        leading=_leading(claims, needed),
+        alone=max(alone, key=lambda name: weighed[name]) if alone and ALL not in alone else "",
+    )
+
+
+def _leading(claims: Sequence[Evidence], needed: float) -> tuple[Evidence, ...]:
+    """The fewest of ``claims``, strongest first, whose weighted evidence reaches ``needed`` together."""
+    for fewest in range(1, len(claims)):
+        if log_sum_exp([e.log_e + log(e.share) for e in claims[:fewest]]) >= needed:
+            return tuple(claims[:fewest])
+    return tuple(claims)
 
 
 def pairs_to_go(
     hypothesis: Hypothesis, wealth: Wealth, moments: Moments, log_threshold: float
 ) -> float | None:
-    """About how many more of the pairs that have the metric, until log E reaches ``log_threshold``.
+    """About how many more of the units that have the metric, until log E reaches ``log_threshold``.
 
-    Each bet's log wealth goes on growing by what a pair is expected to add at the mean and variance seen so
+    Each bet's log wealth goes on growing by what a unit is expected to add at the mean and variance seen so
     far: exactly for rates, else λδ − λ²(σ² + δ²)/2, δ being the distance beyond the null mean. The best bet
     alone would give log(1/α)/g; that the wealth starts out divided among all bets costs up to half as much
     again, so their sum is followed. None where every bet loses, or nothing was seen.
     """
     if moments.mean is None:
         return None
-    growth = [_growth(hypothesis, bet, moments.mean, moments.variance) for bet in hypothesis.bets]
+    growth = [_growth(hypothesis, bet, moments) for bet in hypothesis.bets]
     alone = [(log_threshold - w) / g for w, g in zip(wealth.log_wealth, growth, strict=True) if g > 0]
     if not alone:
         return None
@@ -106,77 +163,40 @@ def pairs_to_go(
     return high
 
 
-def _growth(hypothesis: Hypothesis, bet: float, mean: float, variance: float) -> float:
-    """What one more pair is expected to add to the log wealth of ``bet``."""
-    if hypothesis.observable.binary:
+def _growth(hypothesis: Hypothesis, bet: float, moments: Moments) -> float:
+    """What one more unit is expected to add to the log wealth of ``bet``."""
+    mean = moments.mean or 0.0
+    if hypothesis.observable.binary and moments.counts:
         won, lost = log1p(bet * (1 - hypothesis.null_mean)), log1p(-bet * hypothesis.null_mean)
         return mean * won + (1 - mean) * lost
     beyond = mean - hypothesis.null_mean
-    return bet * beyond - bet * bet * (variance + beyond * beyond) / 2
-
-
-def _promotions(rules: Rules, buckets: Sequence[Bucket], gains: Mapping[str, Wealth]) -> tuple[Evidence, ...]:
-    return tuple(
-        _of_test(h.name, h.claim, h, gains, buckets, 1 / rules.alpha_promote, 1.0) for h in rules.required
-    )
-
-
-def _alarms(rules: Rules, buckets: Sequence[Bucket], alarms: Mapping[str, Wealth]) -> tuple[Evidence, ...]:
-    threshold = 1 / rules.alpha_roll_back
-    return tuple(
-        _of_test(c.name, c.claim, c.test, alarms, buckets, threshold, rules.weight) for c in rules.causes
-    )
+    return bet * beyond - bet * bet * (moments.variance + beyond * beyond) / 2
 
 
 def _of_test(
     name: str,
     claim: str,
     test: Test,
+    state: SliceFold,
     wealths: Mapping[str, Wealth],
-    buckets: Sequence[Bucket],
     threshold: float,
     share: float,
 ) -> Evidence:
-    log_e = _log_e(test, wealths)
-    shown = exp(min(log_e, _LARGEST_LOG))
-    if not isinstance(test, Hypothesis):
-        return Evidence(name, claim, shown, log_e, threshold, share)
-    moments = total_moments(buckets, test.observable.name)
+    log_evidence = log_e(test, wealths)
+    shown = exp(min(log_evidence, _LARGEST_LOG))
+    moments = _moments(test, state)
+    if not isinstance(test, Hypothesis) or moments is None:
+        return Evidence(name, claim, shown, log_evidence, threshold, share, slice=state.name)
     needed, log_needed = None, log(threshold) - log(share)
-    if log_e >= log_needed:
+    if log_evidence >= log_needed:
         needed = 0
     elif (to_go := pairs_to_go(test, wealths[test.name], moments, log_needed)) is not None:
-        # Of all pairs, only moments.n have this metric.
-        needed = ceil(to_go * sum(bucket.pairs for bucket in buckets) / moments.n)
-    return Evidence(name, claim, shown, log_e, threshold, share, moments.n, moments.mean, needed)
-
-
-def _log_e(test: Test, wealths: Mapping[str, Wealth]) -> float:
-    """log E of a test, simple or compound.
-
-    *All of A, B*: its null hypothesis says that A's or B's null holds. Under A's, E_A is an e-process, and
-    the smaller of the two is never above it; under B's likewise. So min(E_A, E_B) is valid under both.
-    *Any of A, B*: its null hypothesis is that both nulls hold, under which any weighted mean is valid.
-    """
-    if isinstance(test, Hypothesis):
-        return wealths[test.name].log_e
-    logs = [_log_e(part, wealths) for part in test.tests]
-    return min(logs) if isinstance(test, AllOf) else log_sum_exp(logs) - log(len(logs))
-
-
-def _together(rules: Rules, causes: Sequence[Cause], alarms: Mapping[str, Wealth]) -> float:
-    return log(rules.weight) + log_sum_exp([_log_e(cause.test, alarms) for cause in causes])
-
-
-def _latch(rules: Rules, buckets: Sequence[Bucket], alarms: Mapping[str, Wealth]) -> Latch:
-    order = sorted(rules.causes, key=lambda cause: -_log_e(cause.test, alarms))
-    fewest = 1
-    while fewest < len(order) and _together(rules, order[:fewest], alarms) < -log(rules.alpha_roll_back):
-        fewest += 1
-    by_name = {evidence.name: evidence for evidence in _alarms(rules, buckets, alarms)}
-    return Latch(
-        since=buckets[-1].start,
-        pairs=sum(bucket.pairs for bucket in buckets),
-        e=exp(min(_together(rules, order, alarms), _LARGEST_LOG)),
-        leading=tuple(by_name[cause.name] for cause in order[:fewest]),
+        # Of all pairs, only moments.n have this metric, or make a session that has it.
+        needed = ceil(to_go * state.pairs / moments.n)
+    return Evidence(
+        name, claim, shown, log_evidence, threshold, share, moments.n, moments.mean, needed, state.name
     )
+
+
+def _moments(test: Test, state: SliceFold) -> Moments | None:
+    return state.seen[test.observable.name].moments if isinstance(test, Hypothesis) else None

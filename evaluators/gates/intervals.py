@@ -10,7 +10,7 @@ for x in [0, 1], predictions c that are fixed before x is seen, and λ in [0, 1)
 
     exp( λ Σ (x − μ) − ψ(λ) Σ (x − c)² ),   ψ(λ) = −log(1 − λ) − λ
 
-has mean at most 1 at every moment. Mixed over a grid of λ and inverted in μ, it needs n, Σx and Σx² alone.
+has mean at most 1 at every moment. Mixed over a grid of λ and inverted in μ, it needs n, Σx and Σ(x − c)² alone.
 The prediction for a bucket is the mean of the buckets before it; for the first it is a guess.
 
 Both miss the mean, ever, with probability at most α. They are wider than the tests that decide are sharp,
@@ -18,15 +18,30 @@ which bet on each value: a verdict can be sure of what an interval still leaves 
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from math import lgamma, log, log1p, pi
 
-from shadowlane.evaluators.gates.buckets import Moments
+from shadowlane.evaluators.gates.buckets import NO_MOMENTS, Moments
 from shadowlane.evaluators.gates.kernel import log_sum_exp
 
 _GRID = tuple(0.75 * 2.0**-k for k in range(9))
 _PSI = tuple(-log1p(-bet) - bet for bet in _GRID)
 _GUESS_WEIGHS = 10  # as many pairs as the guess counts for, so that a first tiny bucket doesn't mislead
 _HALVINGS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One observable over the buckets so far. ``spread`` is Σ(x − c)², c being each bucket's prediction."""
+
+    moments: Moments = NO_MOMENTS
+    spread: float = 0.0
+
+    def after(self, bucket: Moments, guess: float) -> "Seen":
+        """With one bucket more. ``guess`` is the prediction where nothing was seen."""
+        predicted = (guess * _GUESS_WEIGHS + self.moments.total) / (_GUESS_WEIGHS + self.moments.n)
+        apart = bucket.squares - 2 * predicted * bucket.total + bucket.n * predicted * predicted
+        return Seen(self.moments + bucket, self.spread + apart)
 
 
 def rate_interval(n: int, ones: int, *, alpha: float = 0.05) -> tuple[float, float]:
@@ -55,17 +70,19 @@ def interval(
     ``buckets`` come in order of time; one bucket with everything is valid too, and wider the further
     ``guess`` is from the mean. Nothing seen gives (lo, hi).
     """
-    width = hi - lo
-    n, total, spread = 0, 0.0, 0.0
+    seen = Seen()
     for moments in buckets:
-        prediction = (guess * _GUESS_WEIGHS + total) / (_GUESS_WEIGHS + n)
-        spread += moments.squares - 2 * prediction * moments.total + moments.n * prediction * prediction
-        n += moments.n
-        total += moments.total
+        seen = seen.after(moments, guess)
+    return interval_of(seen, lo, hi, alpha=alpha)
+
+
+def interval_of(seen: Seen, lo: float, hi: float, *, alpha: float = 0.05) -> tuple[float, float]:
+    """`interval`, of buckets that were added up before."""
+    n, total, width = seen.moments.n, seen.moments.total, hi - lo
     if not n:
         return lo, hi
     unit_total = (total - n * lo) / width
-    unit_spread = max(spread, 0.0) / (width * width)
+    unit_spread = max(seen.spread, 0.0) / (width * width)
     low = _lower(n, unit_total, unit_spread, alpha / 2)
     high = 1 - _lower(n, n - unit_total, unit_spread, alpha / 2)
     return lo + width * low, lo + width * high

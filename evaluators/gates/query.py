@@ -3,127 +3,153 @@
 Pure: text and parameters out, rows in. Whoever has a client runs it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any, TypeAlias
 
 from shadowlane.errors import StoreError
-from shadowlane.evaluators.gates.buckets import Bucket, Moments
-from shadowlane.evaluators.gates.hypotheses import Hypothesis
+from shadowlane.evaluators.gates.buckets import ALL, MOST_SLICES, UNTRACKED, Bucket, Moments
+from shadowlane.evaluators.gates.hypotheses import Hypothesis, Observable
 from shadowlane.evaluators.gates.kernel import log_sums_of_counts
 from shadowlane.evaluators.gates.rules import Rules
+from shadowlane.evaluators.gates.scope import Baseline, Parameter, Query, Scope, milliseconds, moment
+from shadowlane.evaluators.gates.units import (
+    SETTINGS,
+    digest,
+    digest_sql,
+    lines,
+    pair_units,
+    scope_parameters,
+    session_units,
+)
 
-Parameter: TypeAlias = str | float | list[float]
+__all__ = ["Baseline", "Query", "Row", "Scope", "bucket_query", "buckets_of_rows"]
+
 Row: TypeAlias = Mapping[str, Any]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Which of the slices that are new here there is room for, in order of appearance.
+_KNOWN = f"has({{known:Array(String)}}, {digest_sql('unit_slice')})"
+_APPEARED = f""",
+appeared AS (
+    SELECT unit_slice
+    FROM units
+    WHERE unit_slice != '{ALL}' AND NOT {_KNOWN}
+    GROUP BY unit_slice
+    ORDER BY min(bucket_ms), unit_slice
+    LIMIT {{room:UInt64}}
+)"""  # noqa: S608 — constants
+_FOLLOWED = f"""if(
+        unit_slice = '{ALL}' OR {_KNOWN} OR unit_slice IN (SELECT unit_slice FROM appeared),
+        unit_slice,
+        '{UNTRACKED}'
+    )"""  # noqa: S608 — constants
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A statement, and its parameters as ClickHouse takes them (``{name:Type}`` in the text)."""
+def bucket_query(rules: Rules, scope: Scope, known: Iterable[str] = ()) -> Query:
+    """One row for each bucket and slice that has pairs, in order of time. `buckets_of_rows` reads the rows.
 
-    text: str
-    parameters: dict[str, Parameter]
-
-
-def close_of_buckets(watermark: datetime) -> datetime:
-    """The end of the last minute that is closed once everything up to ``watermark`` is stored."""
-    return watermark.replace(second=0, microsecond=0)
-
-
-def bucket_query(
-    rules: Rules, rollout: str, epoch: str, closed_before: datetime, view: str = "pairs"
-) -> Query:
-    """One row for each minute before ``closed_before`` that has scored pairs, in order of time.
-
-    ``closed_before`` is aware, a whole minute: see `close_of_buckets`. `buckets_of_rows` reads the rows. The
-    view must have each pair once: a pair counted twice breaks the test. A number outside its range is taken
-    as the range's end, so that one broken scorer can't stop a roll back; one that isn't finite is skipped.
+    ``known`` are the slices that are followed already. New ones are, up to `MOST_SLICES`, in order of appearance; the
+    others are one row `UNTRACKED`, so that an attribute with a million values harms nobody. A number outside its
+    range is taken as the range's end, so that one broken scorer can't stop a roll back; one that isn't finite is
+    skipped.
     """
-    moment = closed_before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    parameters: dict[str, Parameter] = {"rollout": rollout, "epoch": epoch, "closed_before": moment}
-    inner, outer, column = ["completed_at"], [], dict[str, str]()
+    parameters = scope_parameters(scope)
+    columns, sums, column = [], [], dict[str, str]()
     for i, observable in enumerate(rules.observables):
         x = column[observable.name] = f"x{i}"
-        expression = observable.sql
-        if observable.scorer:
-            expression = expression.replace("{scorer}", f"{{scorer{i}:String}}")
-            parameters[f"scorer{i}"] = observable.scorer
-        if not observable.binary:
-            clipped = f"greatest({observable.lo:g}, least({observable.hi:g}, {expression}))"
-            expression = f"if(isFinite({expression}), {clipped}, NULL)"
-        inner.append(f"{expression} AS {x}")
-        outer.append(_moments_sql(x, i))
+        columns.append(f"{_observable_sql(observable, i, scope, parameters)} AS {x}")
+        sums.append(_moments_sql(x, i))
     for j, hypothesis in enumerate(rules.hypotheses):
-        if not hypothesis.observable.binary:
-            outer.append(_log_sums_sql(column[hypothesis.observable.name], j))
+        if scope.sessions_by or not hypothesis.observable.binary:
+            sums.append(_log_sums_sql(column[hypothesis.observable.name], j))
             parameters[f"bets{j}"] = list(hypothesis.bets)
             parameters[f"null{j}"] = hypothesis.null_mean
-    text = f"""SELECT
-    toUnixTimestamp(toStartOfMinute(completed_at, 'UTC')) AS bucket_s,
-    count() AS pairs_n,
-    toUnixTimestamp64Milli(min(completed_at)) AS first_ms,
-    toUnixTimestamp64Milli(max(completed_at)) AS last_ms,
-    {_lines(outer, 4)}
-FROM (
-    SELECT
-        {_lines(inner, 8)}
-    FROM {view}
-    WHERE rollout = {{rollout:String}} AND epoch = {{epoch:String}}
-        AND completed_at < {{closed_before:DateTime64(3, 'UTC')}}
-)
-GROUP BY bucket_s
-ORDER BY bucket_s"""  # noqa: S608 — only names of our own are put in; what a user wrote is a parameter
+    units = (
+        session_units(columns, list(column.values()), scope)
+        if scope.sessions_by
+        else pair_units(columns, scope)
+    )
+    appeared, slice_sql = "", "unit_slice"
+    if scope.slices:
+        names = [name for name in known if name != ALL]
+        parameters["known"] = [digest(name) for name in names]
+        parameters["room"] = max(MOST_SLICES - len(names), 0)
+        appeared, slice_sql = _APPEARED, _FOLLOWED
+    text = f"""WITH units AS (
+    {units}
+){appeared}
+SELECT
+    bucket_ms,
+    {slice_sql} AS slice,
+    sum(unit_pairs) AS pairs_n,
+    min(unit_first) AS first_ms,
+    max(unit_last) AS last_ms,
+    {lines(sums, 4)}
+FROM units
+GROUP BY bucket_ms, slice
+ORDER BY bucket_ms, slice
+{SETTINGS}"""  # noqa: S608 — only names of our own are put in; what a user wrote is a parameter
     return Query(text, parameters)
 
 
 def buckets_of_rows(rules: Rules, rows: Iterable[Row]) -> list[Bucket]:
-    """The rows of `bucket_query`, by column name, as buckets.
-
-    Raises StoreError where they are out of order, or a sum is not a number.
-    """
-    buckets = [_bucket(rules, row) for row in rows]
-    for earlier, later in pairwise(buckets):
-        if earlier.start >= later.start:
-            raise StoreError(
-                f"the minute {later.start:%F %H:%M} came after {earlier.start:%F %H:%M}; order by time"
-            )
-    return buckets
+    """The rows of `bucket_query`, by column name, as buckets. Raises StoreError where a sum is not a number."""
+    observables, hypotheses = rules.observables, rules.hypotheses
+    return [_bucket(observables, hypotheses, row) for row in rows]
 
 
-def _bucket(rules: Rules, row: Row) -> Bucket:
+def _bucket(observables: Sequence[Observable], hypotheses: Sequence[Hypothesis], row: Row) -> Bucket:
     moments = {
         observable.name: Moments(int(row[f"n{i}"]), float(row[f"total{i}"]), float(row[f"squares{i}"]))
-        for i, observable in enumerate(rules.observables)
+        for i, observable in enumerate(observables)
     }
-    start = _EPOCH + timedelta(seconds=int(row["bucket_s"]))
+    start = moment(int(row["bucket_ms"]))
     sums: dict[str, tuple[float, ...]] = {}
-    for j, hypothesis in enumerate(rules.hypotheses):
-        if hypothesis.observable.binary:
+    for j, hypothesis in enumerate(hypotheses):
+        if f"logs{j}" not in row:
             sums[hypothesis.name] = _of_counts(hypothesis, moments[hypothesis.observable.name])
-        else:
-            # Over no pair at all, sumForEach gives the empty array.
-            logs = tuple(map(float, row[f"logs{j}"])) or (0.0,) * len(hypothesis.bets)
-            if any(map(isnan, logs)):
-                raise StoreError(f"the sums of {hypothesis.name!r} in {start:%F %H:%M} are not numbers")
-            sums[hypothesis.name] = logs
+            continue
+        # Over no unit at all, sumForEach gives the empty array.
+        logs = tuple(map(float, row[f"logs{j}"])) or (0.0,) * len(hypothesis.bets)
+        if any(map(isnan, logs)):
+            raise StoreError(f"the sums of {hypothesis.name!r} in {start:%F %H:%M} are not numbers")
+        sums[hypothesis.name] = logs
     return Bucket(
         start=start,
         pairs=int(row["pairs_n"]),
-        first=_EPOCH + timedelta(milliseconds=int(row["first_ms"])),
-        last=_EPOCH + timedelta(milliseconds=int(row["last_ms"])),
+        first=moment(int(row["first_ms"])),
+        last=moment(int(row["last_ms"])),
         moments=moments,
         log_sums=sums,
+        slice=str(row["slice"]),
     )
 
 
 def _of_counts(hypothesis: Hypothesis, moments: Moments) -> tuple[float, ...]:
     ones = round(moments.total)
     return log_sums_of_counts(hypothesis.bets, hypothesis.null_mean, moments.n - ones, ones)
+
+
+def _observable_sql(observable: Observable, i: int, scope: Scope, parameters: dict[str, Parameter]) -> str:
+    """Its value, NULL where a pair hasn't one; what it needs is put into ``parameters``."""
+    expression = observable.sql
+    if observable.scorer:
+        expression = expression.replace("{scorer}", f"{{scorer{i}:String}}")
+        parameters[f"scorer{i}"] = observable.scorer
+    expression = expression.replace("{threshold}", f"{{threshold{i}:Float64}}")
+    if observable.threshold is not None:
+        parameters[f"threshold{i}"] = observable.threshold
+    if observable.baseline:
+        baseline = scope.baselines.get(observable.baseline)
+        if baseline is None:
+            return "CAST(NULL, 'Nullable(Float64)')"
+        parameters[f"threshold{i}"] = baseline.value * observable.factor
+        parameters[f"counts_from{i}"] = milliseconds(baseline.counts_from)
+        expression = f"if(stored_at >= {{counts_from{i}:Int64}}, {expression}, NULL)"
+    if not observable.binary:
+        clipped = f"greatest({observable.lo:g}, least({observable.hi:g}, {expression}))"
+        expression = f"if(isFinite({expression}), {clipped}, NULL)"
+    return expression
 
 
 def _moments_sql(x: str, i: int) -> str:
@@ -133,7 +159,3 @@ def _moments_sql(x: str, i: int) -> str:
 def _log_sums_sql(x: str, j: int) -> str:
     log = f"log1p(bet * (assumeNotNull({x}) - {{null{j}:Float64}}))"
     return f"sumForEachIf(arrayMap(bet -> {log}, {{bets{j}:Array(Float64)}}), isNotNull({x})) AS logs{j}"
-
-
-def _lines(items: list[str], indent: int) -> str:
-    return (",\n" + " " * indent).join(items)

@@ -1,18 +1,24 @@
-"""The verdict on a stage: rules and closed buckets in, one of four answers out, with everything it rests on.
+"""The verdict on a stage: rules and folded evidence in, one of four answers out, with everything it rests on.
 
 docs/verdict.md tells it to a user. Pure: the moment is handed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
+from types import MappingProxyType
 
-from shadowlane.evaluators.gates.buckets import Bucket
-from shadowlane.evaluators.gates.evidence import Evidence, Latch, StageEvidence, collect, total_moments
-from shadowlane.evaluators.gates.hypotheses import ERRORS_WORSE, Observable
-from shadowlane.evaluators.gates.intervals import interval, rate_interval
+from shadowlane.evaluators.gates.evidence import Evidence, Latch, alarms, promotions
+from shadowlane.evaluators.gates.fold import Fold
+from shadowlane.evaluators.gates.hypotheses import ERRORS_WORSE
+from shadowlane.evaluators.gates.intervals import interval_of, rate_interval
+from shadowlane.evaluators.gates.observables import Observable
 from shadowlane.evaluators.gates.rules import Rules
+from shadowlane.evaluators.gates.slices import SliceFold, budget_share
+
+NO_SHARES: Mapping[str, float] = MappingProxyType({})
 
 
 class Decision(StrEnum):
@@ -24,7 +30,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over ``n`` pairs, and its 95% interval, which holds at every moment at once."""
+    """A mean over ``n`` units (pairs, or sessions), and its 95% interval, which holds at every moment at once."""
 
     n: int
     mean: float
@@ -36,13 +42,24 @@ class Estimate:
 class MetricReport:
     """One metric of both arms, and of the difference candidate − stable on the same requests.
 
-    None where no pair has it.
+    None where no pair has it. ``unit`` is `shadowlane.evaluators.gates.observables.Metric.unit`.
     """
 
     name: str
     stable: Estimate | None
     candidate: Estimate | None
     difference: Estimate | None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceReport:
+    """One slice: its pairs, what share of all pairs they are, and its metrics."""
+
+    name: str
+    pairs: int
+    share: float
+    metrics: tuple[MetricReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,8 @@ class Verdict:
 
     ``reason`` is for a person: what decided, or what is missing, in ``missing`` one by one. ``pairs_needed``
     is how many pairs more a promotion takes at the effect seen so far: 0 where pairs are not what is missing,
-    None where it would never come. ``roll_back`` is the latch: set once, it stays.
+    None where it would never come. ``promote`` has the required claims of all traffic, then those of the major
+    slices; ``alarms`` the causes in all traffic, then in each slice. ``roll_back`` is the latch: set once, it stays.
     """
 
     verdict: Decision
@@ -67,26 +85,43 @@ class Verdict:
     metrics: tuple[MetricReport, ...]
 
 
-def decide(rules: Rules, buckets: Sequence[Bucket], *, started: datetime, now: datetime) -> Verdict:
-    """The verdict on the stage that began at ``started``, from its closed buckets in order of time.
+def decide(
+    rules: Rules,
+    fold: Fold,
+    *,
+    started: datetime,
+    now: datetime,
+    covered_from: datetime | None = None,
+    major: Mapping[str, float] = NO_SHARES,
+    guard: bool = False,
+    unit: str = "pairs",
+) -> Verdict:
+    """The verdict on the stage that began at ``started``, from its evidence.
 
     A roll back is latched: the first bucket at which the causes' evidence together reaches 1/α decides, and
     no later bucket takes it back. It is reported whether or not ``auto_rollback.enabled``: that setting says
     what the controller does about it, and a report must not look better because nobody acts.
 
-    ``buckets`` are all of the stage's, each closed: nothing is added to it any more. The last may be open, since
-    the evidence is valid at every moment; a roll back that it decides is final once it is closed.
+    ``fold`` may have an open bucket on top, since the evidence is valid at every moment; a roll back that it decides
+    is final once it is closed.
+
+    Args:
+        covered_from: from when on the pairs span a traffic cycle, if it is before the stage's first.
+        major: by attribute, the share of the stage's pairs from which on a slice must show all that is required by
+            itself.
+        guard: nothing is to be promoted any more: roll back, or hold.
+        unit: what a person calls the units of the fold: pairs, or sessions.
     """
-    evidence = collect(rules, buckets)
-    pairs = sum(bucket.pairs for bucket in buckets)
-    first = buckets[0].first if buckets else None
-    last = max(bucket.last for bucket in buckets) if buckets else None
-    missing = _missing(rules, evidence, pairs, first, last, now - started)
+    judged = (fold.whole(rules), *fold.major(major))
+    promote = tuple(evidence for state in judged for evidence in promotions(rules, state))
+    missing = () if guard else _missing(rules, promote, fold, covered_from, now - started)
     over = rules.duration is not None and now - started >= rules.duration
-    if evidence.latch is not None:
-        decision, reason = Decision.ROLL_BACK, _why_roll_back(rules, evidence.latch)
+    if fold.latch is not None:
+        decision, reason = Decision.ROLL_BACK, _why_roll_back(rules, fold.latch, unit)
+    elif guard:
+        decision, reason = Decision.HOLD, f"nothing rolls back, on {fold.pairs:,} pairs"
     elif not missing:
-        decision, reason = Decision.PROMOTE, _why_promote(evidence, pairs)
+        decision, reason = Decision.PROMOTE, _why_promote(promote, fold.pairs)
     elif over:
         decision = Decision.INCONCLUSIVE
         reason = f"the stage is over ({_time(now - started)}) and undecided: {'; '.join(missing)}"
@@ -96,40 +131,58 @@ def decide(rules: Rules, buckets: Sequence[Bucket], *, started: datetime, now: d
         verdict=decision,
         reason=reason,
         missing=missing,
-        pairs=pairs,
-        pairs_needed=_pairs_needed(rules, evidence, pairs),
-        first=first,
-        last=last,
-        promote=evidence.promote,
-        alarms=evidence.roll_back,
-        roll_back=evidence.latch,
-        metrics=_metrics(rules, buckets),
+        pairs=fold.pairs,
+        pairs_needed=None if guard or fold.latch else _pairs_needed(rules, promote, fold),
+        first=fold.first,
+        last=fold.last,
+        promote=promote,
+        alarms=_alarms(rules, fold),
+        roll_back=fold.latch,
+        metrics=_metrics(rules, judged[0]),
+    )
+
+
+def slice_reports(rules: Rules, fold: Fold) -> tuple[SliceReport, ...]:
+    """Each slice that is followed, in order of appearance; all traffic is in the verdict."""
+    return tuple(
+        SliceReport(state.name, state.pairs, state.pairs / fold.pairs, _metrics(rules, state))
+        for state in list(fold.slices.values())[1:]
+    )
+
+
+def _alarms(rules: Rules, fold: Fold) -> tuple[Evidence, ...]:
+    states = tuple(fold.slices.values()) or (fold.whole(rules),)
+    return tuple(
+        evidence
+        for place, state in enumerate(states)
+        for evidence in alarms(rules, state, budget_share(place, sliced=fold.sliced))
     )
 
 
 def _missing(
     rules: Rules,
-    evidence: StageEvidence,
-    pairs: int,
-    first: datetime | None,
-    last: datetime | None,
+    promote: tuple[Evidence, ...],
+    fold: Fold,
+    covered_from: datetime | None,
     stayed: timedelta,
 ) -> tuple[str, ...]:
-    missing = [_not_shown(e) for e in evidence.promote if not e.reached]
-    if pairs < rules.min_pairs:
-        missing.append(f"{pairs} of at least {rules.min_pairs} pairs")
+    missing = [_not_shown(e) for e in promote if not e.reached]
+    if fold.pairs < rules.min_pairs:
+        missing.append(f"{fold.pairs} of at least {rules.min_pairs} pairs")
     if stayed < rules.min_stay:
         missing.append(
             f"the stage lasts at least {_time(rules.min_stay)}, {_time(rules.min_stay - stayed)} more"
         )
-    covered = last - first if first and last else timedelta(0)
+    covered = timedelta(0)
+    if fold.first and fold.last:
+        covered = fold.last - min(fold.first, covered_from or fold.first)
     if covered < rules.traffic_cycle:
         missing.append(f"the pairs span {_time(covered)} of a traffic cycle of {_time(rules.traffic_cycle)}")
     return tuple(missing)
 
 
 def _not_shown(evidence: Evidence) -> str:
-    state = f"not shown: {evidence.claim} (evidence {evidence.e:.3g} of {evidence.threshold:.3g}"
+    state = f"not shown{_within(evidence)}: {evidence.claim} (evidence {evidence.e:.3g} of {evidence.threshold:.3g}"
     if evidence.mean is None:
         return f"{state}, no pair has this metric)"
     if evidence.pairs_needed is None:
@@ -144,58 +197,68 @@ def _roughly(pairs: int) -> str:
     return f"{int(float(f'{pairs:.2g}')):,}"
 
 
-def _why_promote(evidence: StageEvidence, pairs: int) -> str:
-    shown = "; ".join(f"{e.claim} (evidence {e.e:.3g} of {e.threshold:.3g})" for e in evidence.promote)
+def _within(evidence: Evidence) -> str:
+    return f" in {evidence.slice}" if evidence.slice else ""
+
+
+def _why_promote(promote: tuple[Evidence, ...], pairs: int) -> str:
+    shown = "; ".join(f"{e.claim}{_within(e)} (evidence {e.e:.3g} of {e.threshold:.3g})" for e in promote)
     return f"shown on {pairs:,} pairs: {shown}"
 
 
-def _why_roll_back(rules: Rules, latch: Latch) -> str:
-    causes = " and ".join(e.claim + _seen(e) for e in latch.leading)
+def _why_roll_back(rules: Rules, latch: Latch, unit: str) -> str:
+    causes = " and ".join(e.claim + _within(e) + _seen(e, unit) for e in latch.leading)
+    by_itself = f", {latch.alone} by itself enough of it" if latch.alone else ""
     return (
-        f"{causes}: evidence of all causes together {latch.e:.3g} of {1 / rules.alpha_roll_back:.3g} "
+        f"{causes}: evidence of all causes together {latch.e:.3g} of {1 / rules.alpha_roll_back:.3g}{by_itself} "
         f"at {latch.since:%Y-%m-%d %H:%M} UTC, after {latch.pairs:,} pairs"
     )
 
 
-def _seen(evidence: Evidence) -> str:
+def _seen(evidence: Evidence, unit: str) -> str:
     if evidence.mean is None:
         return ""
-    if evidence.name == ERRORS_WORSE:
+    if evidence.name == ERRORS_WORSE and unit == "pairs":
         alone = round(evidence.mean * evidence.n)
         return f" (of {evidence.n:,} pairs in which one side alone failed, it was the candidate in {alone:,})"
-    return f" ({evidence.mean:.4g} over {evidence.n:,} pairs)"
+    return f" ({evidence.mean:.4g} over {evidence.n:,} {unit})"
 
 
-def _pairs_needed(rules: Rules, evidence: StageEvidence, pairs: int) -> int | None:
-    needed = [max(rules.min_pairs - pairs, 0)]
-    for required in evidence.promote:
+def _pairs_needed(rules: Rules, promote: tuple[Evidence, ...], fold: Fold) -> int | None:
+    needed = [max(rules.min_pairs - fold.pairs, 0)]
+    for required in promote:
         if required.pairs_needed is None:
             return None
-        needed.append(required.pairs_needed)
-    return None if evidence.latch else max(needed)
+        # At a slice's share of the traffic, its pairs come with so many of all.
+        whole = fold.pairs / fold.slices[required.slice].pairs if required.slice else 1
+        needed.append(ceil(required.pairs_needed * whole))
+    return max(needed)
 
 
-def _metrics(rules: Rules, buckets: Sequence[Bucket]) -> tuple[MetricReport, ...]:
+def _metrics(rules: Rules, state: SliceFold) -> tuple[MetricReport, ...]:
     return tuple(
         MetricReport(
             metric.name,
-            _estimate(metric.stable, buckets),
-            _estimate(metric.candidate, buckets),
-            _estimate(metric.difference, buckets),
+            _estimate(metric.stable, state),
+            _estimate(metric.candidate, state),
+            _estimate(metric.difference, state),
+            metric.unit,
         )
         for metric in rules.metrics
     )
 
 
-def _estimate(observable: Observable, buckets: Sequence[Bucket]) -> Estimate | None:
-    total = total_moments(buckets, observable.name)
+def _estimate(observable: Observable | None, state: SliceFold) -> Estimate | None:
+    if observable is None:
+        return None
+    seen = state.seen[observable.name]
+    total = seen.moments
     if total.mean is None:
         return None
-    if observable.binary:
+    if observable.binary and total.counts:
         low, high = rate_interval(total.n, round(total.total))
     else:
-        moments = (bucket.moments[observable.name] for bucket in buckets)
-        low, high = interval(moments, observable.lo, observable.hi, guess=observable.guess)
+        low, high = interval_of(seen, observable.lo, observable.hi)
     return Estimate(total.n, total.mean, low, high)
 
 

@@ -12,7 +12,7 @@ from shadowlane.evaluators.check import check, rules_of
 from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.schemas.config import Rollout, Settings, load
-from tests.evaluators.gates.building import START, Pair, buckets
+from tests.evaluators.gates.building import START, Pair, buckets, folded
 from tests.examples.questions import TICKETS, response
 
 REQUEST = {"response_format": {"type": "json_object"}}
@@ -55,7 +55,7 @@ def verdict(rollout: Rollout, traffic: list[Pair], minutes: int) -> Verdict:
     rules = rules_of(rollout)
     split = [traffic[minute::minutes] for minute in range(minutes)]
     found = buckets(rules, split)
-    return decide(rules, found, started=START, now=found[-1].last)
+    return decide(rules, folded(rules, found), started=START, now=found[-1].last)
 
 
 @pytest.mark.parametrize("rollout", demo.WANTED)

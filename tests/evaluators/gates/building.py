@@ -7,6 +7,7 @@ from typing import Any
 
 from shadowlane.evaluators.gates.buckets import Bucket, Moments
 from shadowlane.evaluators.gates.expressions import parse_criteria, parse_trigger
+from shadowlane.evaluators.gates.fold import Fold, fold
 from shadowlane.evaluators.gates.hypotheses import Observable
 from shadowlane.evaluators.gates.kernel import log_sums
 from shadowlane.evaluators.gates.rules import Rules
@@ -86,3 +87,9 @@ def moments(xs: Iterable[float]) -> Moments:
 
 def buckets(rules: Rules, minutes: Iterable[Sequence[Pair]]) -> list[Bucket]:
     return [bucket(rules, minute, pairs) for minute, pairs in enumerate(minutes)]
+
+
+def folded(rules: Rules, found: Sequence[Bucket]) -> Fold:
+    """The evidence of a stage that began at START, with all of these buckets."""
+    until = found[-1].start + timedelta(minutes=1) if found else START
+    return fold(rules, Fold.start(START, sliced=any(b.slice for b in found)), found, until)

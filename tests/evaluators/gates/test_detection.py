@@ -7,7 +7,7 @@ import pytest
 
 from shadowlane.evaluators.gates.kernel import SPREAD
 from shadowlane.evaluators.gates.verdict import Decision, decide
-from tests.evaluators.gates.building import FAILED, START, Pair, buckets, usual_rules
+from tests.evaluators.gates.building import FAILED, START, Pair, buckets, folded, usual_rules
 from tests.evaluators.gates.simulation import Stages, Traffic
 
 RULES = usual_rules()
@@ -63,7 +63,7 @@ def test_a_late_change_takes_at_most_twice_as_long_as_an_immediate_one(bad: Traf
 @pytest.mark.parametrize("good_minutes", [0, 1, 200])
 def test_a_total_outage_rolls_back_in_its_first_closed_bucket(good_minutes: int) -> None:
     stage = buckets(RULES, [*[[Pair()] * 20] * good_minutes, [FAILED] * 20])
-    verdict = decide(RULES, stage, started=START, now=START + HOUR)
+    verdict = decide(RULES, folded(RULES, stage), started=START, now=START + HOUR)
     assert verdict.verdict is Decision.ROLL_BACK
     assert verdict.roll_back is not None
     assert verdict.roll_back.since == stage[-1].start
@@ -74,7 +74,7 @@ def test_a_total_outage_takes_three_pairs_where_nothing_else_was_seen() -> None:
     needed = next(
         n
         for n in range(1, 20)
-        if decide(RULES, buckets(RULES, [[FAILED] * n]), started=START, now=START).verdict
+        if decide(RULES, folded(RULES, buckets(RULES, [[FAILED] * n])), started=START, now=START).verdict
         is Decision.ROLL_BACK
     )
     assert needed == 3
@@ -84,7 +84,7 @@ def test_a_total_outage_takes_three_pairs_where_nothing_else_was_seen() -> None:
 def test_seventeen_failures_against_none_roll_back_however_many_pairs_there_are(per_failure: int) -> None:
     minute = [FAILED] + [Pair()] * (per_failure - 1)
     sixteen, seventeen = (
-        decide(RULES, buckets(RULES, [minute] * n), started=START, now=START) for n in (16, 17)
+        decide(RULES, folded(RULES, buckets(RULES, [minute] * n)), started=START, now=START) for n in (16, 17)
     )
     assert sixteen.verdict is Decision.HOLD
     assert seventeen.verdict is Decision.ROLL_BACK
@@ -94,7 +94,7 @@ def test_seventeen_failures_against_none_roll_back_however_many_pairs_there_are(
 
 def test_an_error_rate_below_half_a_percent_takes_930_pairs_without_an_error() -> None:
     def shown(pairs: int) -> bool:
-        verdict = decide(RULES, buckets(RULES, [[Pair()] * pairs]), started=START, now=START)
+        verdict = decide(RULES, folded(RULES, buckets(RULES, [[Pair()] * pairs])), started=START, now=START)
         return {e.name: e.reached for e in verdict.promote}["error_rate < 0.5%"]
 
     assert shown(935)
@@ -114,7 +114,7 @@ def test_the_simulation_latches_where_decide_does() -> None:
     assert (together.max(axis=0) >= 100).all()
     for run in range(runs):
         stage = buckets(RULES, [[small.kinds[kind][1] for kind in outcomes[o[run]]] for o in drawn])
-        latch = decide(RULES, stage, started=START, now=START + HOUR).roll_back
+        latch = decide(RULES, folded(RULES, stage), started=START, now=START + HOUR).roll_back
         assert latch is not None
         assert latch.since == stage[latched[run]].start
         assert latch.e == pytest.approx(together[latched[run], run], rel=1e-9)

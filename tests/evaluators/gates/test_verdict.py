@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowlane.evaluators.gates.evidence import collect, pairs_to_go
+from shadowlane.evaluators.gates.evidence import pairs_to_go
 from shadowlane.evaluators.gates.expressions import parse_trigger
 from shadowlane.evaluators.gates.kernel import AT_ONCE, Wealth
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide
-from tests.evaluators.gates.building import FAILED, START, Pair, buckets, moments, usual_rules
+from tests.evaluators.gates.building import FAILED, START, Pair, buckets, folded, moments, usual_rules
 
 NO_WAIT: dict[str, Any] = {"traffic_cycle": timedelta(0)}
 SAME = Pair(0.96, 0.96)
@@ -26,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 def verdict_on(rules: Rules, minutes: Sequence[Sequence[Pair]], after: timedelta | None = None) -> Verdict:
     now = START + (len(minutes) * MINUTE if after is None else after)
-    return decide(rules, buckets(rules, minutes), started=START, now=now)
+    return decide(rules, folded(rules, buckets(rules, minutes)), started=START, now=now)
 
 
 def test_a_candidate_as_good_as_the_stable_version_is_promoted() -> None:
@@ -135,7 +135,7 @@ def test_the_weakest_side_of_an_and_is_its_evidence_and_the_mean_that_of_an_inne
 
     def log_e(trigger: str) -> float:
         rules = Rules(trigger=parse_trigger(trigger))
-        return collect(rules, buckets(rules, minutes)).roll_back[-1].log_e
+        return verdict_on(rules, minutes).alarms[-1].log_e
 
     a, b, c = (log_e(f"{name} < 0.5") for name in "abc")
     assert log_e("a < 0.5 AND c < 0.5 AND b < 0.5") == pytest.approx(min(a, b, c))
