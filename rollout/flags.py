@@ -215,11 +215,13 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(Endpoint(router, configured, token).application(), access_log=None)
+    runner = web.AppRunner(
+        Endpoint(router, configured, token).application(), access_log=None, shutdown_timeout=2.0
+    )
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, flags.host, flags.port, shutdown_timeout=2.0).start()
+            await web.TCPSite(runner, flags.host, flags.port).start()
         except OSError as exc:
             raise ConfigError(
                 f"flags can't listen on {flags.host}:{flags.port} ({exc.strerror}): free the port, or set flags.port"
@@ -229,7 +231,7 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
     finally:
         await runner.cleanup()
-        router.close()
+        router.close(0.5)  # the thread is a daemon, and may be waiting for a Kafka that is away
 
 
 def _json(status: int, document: dict[str, Any]) -> web.Response:

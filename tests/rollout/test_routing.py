@@ -9,25 +9,10 @@ from hypothesis import strategies as st
 from shadowlane.errors import CodecError
 from shadowlane.producers.sampling import Sampler
 from shadowlane.rollout.routing import Reason, Route, candidate_serves, choose, unknown
-from shadowlane.schemas.events import RolloutState
+from tests.rollout.routers import state
 
 KEYS = [f"session-{n}" for n in range(20_000)]
 shares = st.floats(0, 100)
-
-
-def state(**changed: Any) -> RolloutState:
-    fields: dict[str, Any] = {
-        "rollout": "desk",
-        "epoch": "e1",
-        "seq": 1,
-        "ts": 1,
-        "phase": "running",
-        "stage": "canary",
-        "traffic_pct": 5.0,
-        "stable_model": "old",
-        "candidate_model": "new",
-    }
-    return RolloutState(**(fields | changed))
 
 
 @given(st.text(), st.text(), shares, shares)
