@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
@@ -46,8 +47,13 @@ _SERVED = """
 SELECT max(stored_at) AS at FROM pair_log
 WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND served_arm = 'candidate'
     AND stored_at >= {since:Int64}
-    AND (empty({slices:Array(String)})
-        OR arrayExists(s -> attributes[splitByChar('=', s, 2)[1]] = substring(s, position(s, '=') + 1), {slices:Array(String)}))
+    AND (empty({slices:Array(String)}) OR arrayExists(
+        slice -> attributes[splitByChar('=', slice, 2)[1]] = substring(slice, position(slice, '=') + 1),
+        {slices:Array(String)}
+    ))
+"""
+_FIRST = """
+SELECT min(stored_at) AS at FROM pair_log WHERE rollout = {rollout:String} AND epoch = {epoch:String}
 """
 _ONSET = """
 SELECT max(until) AS at FROM evidence_log
@@ -154,7 +160,7 @@ class Controller:
     def _decide(self, rollout: Rollout, state: State | None, now: int, poll: Poll) -> State:
         """All that there is to decide on one rollout now; each decision is written, then published."""
         until = self._keeper.closed_until(now)
-        since = millis(until)
+        since = millis(until) if state else self._first_bucket(rollout, until)
         entry = begin(rollout, state, now, since)
         if entry is not None:
             state = self._write(entry, now, poll)
@@ -178,6 +184,12 @@ class Controller:
             if entry is not None:
                 state = self._write(entry, now, poll)
         return state
+
+    def _first_bucket(self, rollout: Rollout, until: datetime) -> int:
+        """Pairs may have come in before any controller ran: they are of this epoch, and count."""
+        rows = self._store.rows(_FIRST, {"rollout": rollout.name, "epoch": rollout.epoch})
+        first = int(rows[0]["at"]) or millis(until)
+        return min(first - first % (self._settings.controller.bucket_s * 1000), millis(until))
 
     def _write(self, entry: Entry, now: int, poll: Poll) -> State:
         self._step(f"writing {entry.event}")

@@ -1,26 +1,30 @@
 """A stage's evidence, kept in the store: each poll goes on from the last one's fold, and folds what is new.
 
-What a poll costs does not grow with the stage's age: it reads the pairs that were stored since the last one, and after a
-restart one row more. The fold is a function of the pairs alone: :meth:`Keeper.recompute` folds all of them again, to the
-same numbers.
+What a poll costs does not grow with the stage's age: it reads the pairs that were stored since the last one, and
+after a restart one row more. The fold is a function of the pairs alone: :meth:`Keeper.recompute` folds all of them
+again, to the same numbers.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
 
+from shadowlane.errors import StoreError
 from shadowlane.evaluators.check import rules_of
-from shadowlane.evaluators.gates.fold import Fold, evidence_rows
-from shadowlane.evaluators.gates.query import Scope
-from shadowlane.evaluators.gates.reading import advance, closed_until
+from shadowlane.evaluators.gates.fold import Fold, digest, evidence_rows
+from shadowlane.evaluators.gates.reading import advance
 from shadowlane.evaluators.gates.rules import Rules
+from shadowlane.evaluators.gates.scope import Scope, closed_until
 from shadowlane.evaluators.gates.verdict import Verdict, decide
 from shadowlane.rollout.machine import stage_of
 from shadowlane.rollout.state import Phase, State
 from shadowlane.rollout.store import Store
 from shadowlane.schemas.config import Controller, Rollout
+
+log = logging.getLogger("shadowlane.controller")
 
 _FOLD = """
 SELECT state FROM fold_log
@@ -105,7 +109,11 @@ class Keeper:
 
     def _kept(self, stage: Stage) -> Fold | None:
         rows = self._store.rows(_FOLD, _parameters(stage))
-        return Fold.load(rows[0]["state"]) if rows else None
+        try:
+            return Fold.load(rows[0]["state"]) if rows else None
+        except StoreError as exc:  # of another version: the pairs are still there
+            log.warning("%s: the kept evidence is computed again: %s", stage.rollout.name, exc)
+            return None
 
     def _keep(self, stage: Stage, fold: Fold) -> None:
         """The evidence first: where it is there and the fold is not, the next poll writes the same rows again."""
@@ -145,7 +153,7 @@ def millis(at: datetime) -> int:
 
 def _key(stage: Stage) -> tuple[str, str, int, str]:
     state = stage.state
-    return state.rollout, state.epoch, state.since, stage.rules.digest
+    return state.rollout, state.epoch, state.since, digest(stage.rules, stage.scope)
 
 
 def _parameters(stage: Stage) -> Mapping[str, str | int]:

@@ -1,8 +1,8 @@
 """How a rollout goes from one state to the next: on its configuration, on evidence, on a person's word. Pure.
 
 Each function gives the entry to append to the log, or None where nothing changes; a command that the state does not
-allow raises :class:`~shadowlane.errors.RefusedError`. Nothing here reads a clock or a store: ``now`` (Unix milliseconds) is handed in,
-and ``since`` is the start of the first bucket that no evidence rests on yet.
+allow raises :class:`~shadowlane.errors.RefusedError`. Nothing here reads a clock or a store: ``now`` (Unix
+milliseconds) is handed in, and ``since`` is the start of the first bucket that no evidence rests on yet.
 
 ::
 
@@ -48,8 +48,7 @@ class Command(StrEnum):
 def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry | None:
     """What the configuration asks for: a first start, or a new epoch. None where it is what it was."""
     if state is None:
-        # Pairs may have come in before any controller ran: they are of this epoch, and count.
-        fresh = _fresh(rollout, None, now, 0)
+        fresh = _fresh(rollout, None, now, since)
         return _entry(fresh, "started", CONTROLLER, f"new in the configuration, stage {fresh.stage}")
     if state.epoch == rollout.epoch:
         return None
@@ -259,6 +258,8 @@ def _roll_back(
         after = replace(after, open=_with(state.open, alert.incident))
         return _entry(after, "alarm", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert,))
     if latch.alone and rollout.auto_rollback.slices == "alone":
+        if latch.alone in state.excluded:  # what was decided before it was taken out
+            return None
         before = _with_first_pair(state, verdict)
         after = _next(before, now, excluded=_with(state.excluded, latch.alone), since=since)
         done = f"{latch.alone} is served by {_named(state.stable)} alone; the rest goes on"

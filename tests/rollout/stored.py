@@ -62,8 +62,12 @@ def put(
     served_arm: str = "stable",
     attributes: dict[str, str] | None = None,
     name: str = "",
+    stored: int | None = None,
 ) -> None:
-    """``count`` scored pairs, stored at ``at`` (Unix ms), the first ``failed`` of which the candidate failed."""
+    """``count`` scored pairs of ``at`` (Unix ms), the first ``failed`` of which the candidate failed.
+
+    They are stored at once, or when ``stored`` says; with a ``name`` their ids are the same each time.
+    """
     name = name or uuid.uuid4().hex[:8]
     lines = []
     for number in range(count):
@@ -88,7 +92,7 @@ def put(
             candidate_quality=0.0 if bad else quality,
             quality_difference=(0.0 if bad else quality) - (0.0 if stable_bad else quality),
         )
-        lines.append(orjson.dumps({**orjson.loads(orjson.dumps(pair)), "stored_at": at}))
+        lines.append(orjson.dumps({**orjson.loads(orjson.dumps(pair)), "stored_at": stored or at}))
     store.insert("pair_log", b"\n".join(lines), uuid.uuid4().hex)
 
 
