@@ -313,6 +313,38 @@ def test_the_end_of_the_process_does_not_wait_for_a_kafka_that_is_away() -> None
     assert "before Kafka had acknowledged 50 requests" in done.stderr
 
 
+def test_the_service_says_who_served_where_a_router_of_its_own_decides(fake: FakeMirror) -> None:
+    work = fake.mirror.observe(route="r")(lambda text: text)
+    with fake.mirror.context(arm="candidate", stage="canary", key="k"):
+        work("inside")
+        with fake.mirror.context(attributes={"a": "b"}):
+            work("inner")
+        with fake.mirror.context(arm="stable"):
+            work("another")
+    work("outside")
+    with pytest.raises(ConfigError, match="stable, candidate"):
+        fake.mirror.context(arm="new")
+    sent = fake.sent()
+    said = {r.body["text"]: (r.arm, r.stage, r.key) for r in sent.requests}
+    assert said == {
+        "inside": ("candidate", "canary", "k"),
+        "inner": ("candidate", "canary", "k"),
+        "another": ("stable", "", "k"),
+        "outside": ("", "", ""),
+    }
+    arms = {r.request_id: (r.arm, r.key) for r in sent.requests}
+    assert {r.request_id: (r.arm, r.key) for r in sent.served} == arms
+
+
+def test_the_key_is_redacted_in_both_records(fake: FakeMirror) -> None:
+    with fake.mirror.context(key="bob@example.com", arm="stable"):
+        fake.mirror.observe(route="r")(lambda text: text)("x")
+    request, response = fake.one()
+    assert request.key == response.key
+    assert "@" not in request.key
+    assert (request.arm, response.arm) == ("stable", "stable")
+
+
 def test_attaching_imports_no_http_library_and_no_server_side() -> None:
     code = (
         "import sys, shadowlane; shadowlane.Mirror('s', kafka='x:1').observe(route='r')(print);"

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -27,6 +27,7 @@ from tests.services import free_port
 IN = next(f"k{n}" for n in range(1000) if candidate_serves("desk", f"k{n}", 5))
 OUT = next(f"k{n}" for n in range(1000) if not candidate_serves("desk", f"k{n}", 95))
 TOKEN = "s3cret"
+T = TypeVar("T")
 
 
 class Served:
@@ -68,7 +69,7 @@ class Served:
             is_json = answer.content_type == "application/json"
             return answer.status, answer.headers, json.loads(text) if is_json and text else text
 
-    def _wait(self, work: Any) -> Any:
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
 
