@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Protocol
 
 from shadowlane.errors import CodecError
-from shadowlane.processors.arms import check_arm, other, served_arm
+from shadowlane.processors.arms import check_arm, served_arm
 from shadowlane.processors.pairing.join import Match
 from shadowlane.schemas.codec import decode, encode
 from shadowlane.schemas.events import ABSTAINING, Arm, Outcome, Pair, Response, Role
@@ -157,7 +157,7 @@ def shortened(pair: Pair) -> Pair:
 def _served_arm(match: Match) -> Arm:
     """By the worker, which has checked it, where its half is there; else as the worker would tell it."""
     if match.shadow:
-        return other(Arm(match.shadow.arm or Arm.CANDIDATE))
+        return Arm.CANDIDATE if match.shadow.arm == Arm.STABLE else Arm.STABLE
     assert match.served is not None  # a match has at least one half
     if match.rollout:
         return served_arm(match.rollout, match.served.arm, match.served.model)

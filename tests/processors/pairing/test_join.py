@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.processors.pairing.envelopes import Envelope, Unacknowledged
-from shadowlane.processors.pairing.join import HALF_BYTES, Join, Match
+from shadowlane.processors.pairing.join import HALF_BYTES, Join
+from shadowlane.processors.pairing.join import Match as Matched
 from shadowlane.processors.pairing.matching import Matching
-from shadowlane.schemas.config import Rollout
+from shadowlane.schemas.config import Match, Rollout
 from shadowlane.schemas.events import Outcome, Response, Role, pair_id
 
 ROLLOUT = Rollout.model_validate(
@@ -19,6 +20,9 @@ ROLLOUT = Rollout.model_validate(
 )
 WAIT_S = 10.0
 MATCHING = Matching([ROLLOUT])
+OF_GOLD = ROLLOUT.model_copy(
+    update={"name": "gold", "match": Match(service="shop", attributes={"tier": "gold"})}
+)
 
 
 def response(request_id: str, side: Role, **changes: Any) -> Response:
@@ -131,6 +135,39 @@ def test_what_is_not_of_this_configuration_is_resolved_at_once(
     assert (it.open, join.waiting, getattr(join.counts, count)) == (1, 0, 1)
 
 
+def test_a_served_half_whose_attributes_nobody_takes_goes_out_at_once() -> None:
+    join, it, again = Join(Matching([OF_GOLD]), WAIT_S), envelope(), envelope(offset=1)
+    match = join.take(it, response("a", Role.SERVED, attributes={"tier": "silver"}), 10, 0.0)
+    assert match is not None
+    assert (match.pair_id, match.rollout, match.epoch, match.outcome) == ("a::", None, "", Outcome.UNPAIRED)
+    assert join.take(again, response("a", Role.SERVED), 10, 0.0) is None
+    assert (it.open, again.open, join.waiting) == (2, 2, 0)
+    join.delivered(match)
+    assert (it.open, again.open, join.counts.no_rollout) == (1, 1, 2)
+
+
+def test_what_is_of_another_place_or_a_shadow_of_nobodys_is_nothing_to_write() -> None:
+    join, it, shadow = Join(Matching([OF_GOLD]), WAIT_S), envelope(), envelope(Role.SHADOW)
+    assert join.take(it, response("a", Role.SERVED, service="other"), 10, 0.0) is None
+    assert join.take(shadow, response("a", Role.SHADOW, attributes={"tier": "silver"}), 10, 0.0) is None
+    assert (it.open, shadow.open, join.counts.no_rollout, join.counts.other_epoch) == (1, 1, 1, 1)
+
+
+def test_halves_of_a_rollout_that_matches_by_attributes_meet() -> None:
+    join = Join(Matching([OF_GOLD, ROLLOUT]), WAIT_S)
+    gold, silver = {"attributes": {"tier": "gold"}}, {"attributes": {"tier": "silver"}}
+    join.take(envelope(), response("a", Role.SERVED, **gold), 10, 0.0)
+    join.take(envelope(), response("b", Role.SERVED, **silver), 10, 0.0)
+    shadow = envelope(Role.SHADOW)
+    assert join.take(shadow, response("a", Role.SHADOW, **gold), 10, 0.0) is None  # says it is of the other
+    match = join.take(shadow, response("a", Role.SHADOW, rollout="gold", **gold), 10, 0.0)
+    assert match is not None
+    assert match.rollout is OF_GOLD
+    match = join.take(shadow, response("b", Role.SHADOW, **silver), 10, 0.0)
+    assert match is not None
+    assert match.rollout is ROLLOUT
+
+
 def test_ids_of_resolved_pairs_are_forgotten_in_their_order() -> None:
     join = Join(MATCHING, WAIT_S, remembered=2)
     for name in "abc":
@@ -169,16 +206,35 @@ def test_a_half_read_again_relies_on_the_pair_in_flight() -> None:
 Log = list[list[str]]  # envelopes of request ids
 
 
+def new_join() -> Join:
+    return Join(Matching([OF_GOLD]), WAIT_S, remembered=3)
+
+
+def half(request_id: str, side: Role) -> Response:
+    """Of the requests numbered 4 no rollout takes the attributes."""
+    tier = "silver" if request_id.endswith("4") else "gold"
+    return response(
+        request_id, side, attributes={"tier": tier}, rollout="gold" if side is Role.SHADOW else ""
+    )
+
+
+def written_as(request_id: str, side: Role) -> set[str]:
+    """The pair that must be written of a half."""
+    if not request_id.endswith("4"):
+        return {pair_id(request_id, "gold", ROLLOUT.epoch)}
+    return {pair_id(request_id, "", "")} if side is Role.SERVED else set()
+
+
 @dataclass
 class World:
     """Two topics of two partitions, one consumer, and what Kafka has of the pairs."""
 
     logs: dict[tuple[Role, int], Log]
-    join: Join = field(default_factory=lambda: Join(MATCHING, WAIT_S, remembered=3))
+    join: Join = field(default_factory=lambda: new_join())
     unacknowledged: Unacknowledged = field(default_factory=Unacknowledged)
     position: dict[tuple[Role, int], int] = field(default_factory=lambda: defaultdict(int))
     committed: dict[tuple[Role, int], int] = field(default_factory=lambda: defaultdict(int))
-    flying: list[Match] = field(default_factory=list)
+    flying: list[Matched] = field(default_factory=list)
     written: dict[str, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
     now: float = 0.0
 
@@ -195,7 +251,7 @@ class World:
         it = Envelope(*source, offset, commit)
         self.unacknowledged.add(it)
         for request_id in self.logs[source][offset]:
-            match = self.join.take(it, response(request_id, source[0]), 10, self.now)
+            match = self.join.take(it, half(request_id, source[0]), 10, self.now)
             if match:
                 self.flying.append(match)
         it.open -= 1
@@ -214,7 +270,8 @@ class World:
                 it.acknowledge()
         for (side, partition), end in self.committed.items():  # the promise
             for ids in self.logs[side, partition][:end]:
-                assert all(self.written[key(request_id)] for request_id in ids), "committed, and not written"
+                wanted = set().union(*(written_as(request_id, side) for request_id in ids))
+                assert all(self.written[it] for it in wanted), "committed, and not written"
 
     def expire(self, seconds: float) -> None:
         self.now += seconds
@@ -228,7 +285,7 @@ class World:
 
     def crash(self) -> None:
         self.flying.clear()
-        self.join = Join(MATCHING, WAIT_S, remembered=3)
+        self.join = new_join()
         self.unacknowledged = Unacknowledged()
         self.position = defaultdict(int, self.committed)
 
@@ -292,8 +349,8 @@ def test_nothing_is_lost_whatever_happens(
     world = World(made)
     play(world, actions)
     settle(world)
-    sent = {key(request_id) for log in made.values() for ids in log for request_id in ids}
-    assert set(world.written) == sent
+    sent = [(one, side) for (side, _), log in made.items() for ids in log for one in ids]
+    assert set(world.written) == set().union(*(written_as(*it) for it in sent))
     assert all(world.committed[source] == len(made[source]) for source in SOURCES)
     assert not len(world.unacknowledged)
     assert not world.join.waiting
@@ -308,5 +365,6 @@ def test_in_time_every_request_makes_exactly_one_scored_pair(
     world = World(made)
     play(world, actions)
     settle(world)
-    assert dict(world.written) == {key(f"{p}-{n}"): {Outcome.SCORED} for p in (0, 1) for n in range(5)}
-    assert (world.join.counts.paired, world.join.counts.repeated) == (10, 0)
+    pairs = {pair_id(f"{p}-{n}", "gold", ROLLOUT.epoch): {Outcome.SCORED} for p in (0, 1) for n in range(4)}
+    assert dict(world.written) == pairs | {f"{p}-4::": {Outcome.UNPAIRED} for p in (0, 1)}
+    assert (world.join.counts.paired, world.join.counts.repeated) == (8, 0)

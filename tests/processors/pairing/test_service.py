@@ -19,7 +19,18 @@ from shadowlane.schemas.events import DeadLetter, Pair, Response, Role
 SETTINGS = Settings.model_validate(
     {
         "pairing": {"wait_s": 10, "max_waiting_bytes": 2**20},
-        "rollouts": [{"name": "r", "match": {"service": "shop"}, "candidate": {"base_url": "http://c"}}],
+        "rollouts": [
+            {
+                "name": "r",
+                "match": {"service": "shop"},
+                "candidate": {"base_url": "http://c", "model": "new"},
+            },
+            {
+                "name": "gold",
+                "match": {"service": "bank", "attributes": {"tier": "gold"}},
+                "candidate": {"base_url": "http://c"},
+            },
+        ],
     }
 )
 EPOCH = SETTINGS.rollouts[0].epoch
@@ -149,10 +160,60 @@ def test_a_pair_has_both_sides_and_their_scores(harness: Harness) -> None:
 
 
 def test_where_the_candidate_serves_the_arms_are_the_other_way_round(harness: Harness) -> None:
-    harness.read(Role.SERVED, served("a", arm="candidate", output="of the candidate"))
-    harness.read(Role.SHADOW, shadow("a", arm="stable", output="of the stable version"))
+    said = {"arm": "candidate", "model": "new", "key": "k", "latency_ms": 3.0}
+    harness.read(Role.SERVED, served("a", output="of the candidate", **said))
+    asked = {"arm": "stable", "model": "old", "stage": "canary", "fingerprint": "f-old", "latency_ms": 4.0}
+    asked |= {"served_fingerprint": "f-new"}
+    harness.read(Role.SHADOW, shadow("a", output="of the stable version", **asked))
     (pair,) = harness.pairs()
     assert (pair.stable_output, pair.candidate_output) == ("of the stable version", "of the candidate")
+    assert (pair.stable_model, pair.candidate_model) == ("old", "new")
+    assert (pair.stable_fingerprint, pair.candidate_fingerprint) == ("f-old", "f-new")
+    assert (pair.stable_latency_ms, pair.candidate_latency_ms) == (4.0, 3.0)
+    assert (pair.served_arm, pair.stage, pair.key, pair.completed_at) == ("candidate", "canary", "k", 9)
+    assert harness.scorers.asked == [({"q": 1}, "of the stable version", "of the candidate")]
+
+
+def test_where_the_stable_version_serves_the_pair_says_so(harness: Harness) -> None:
+    harness.read(Role.SERVED, served("a", model="old"))
+    prints = {"fingerprint": "f-new", "served_fingerprint": "f-old"}
+    harness.read(Role.SHADOW, shadow("a", key="k", **prints))
+    (pair,) = harness.pairs()
+    assert (pair.served_arm, pair.stage, pair.key) == ("stable", "shadow", "k")
+    assert (pair.stable_fingerprint, pair.candidate_fingerprint) == ("f-old", "f-new")
+
+
+@pytest.mark.parametrize(
+    ("said", "model", "arm"), [("", "old", "stable"), ("", "new", "candidate"), ("stable", "new", "stable")]
+)
+def test_a_served_half_alone_says_who_served_as_the_worker_would(
+    harness: Harness, said: str, model: str, arm: str
+) -> None:
+    harness.read(Role.SERVED, served("a", arm=said, model=model, output="text"))
+    harness.now = 10.0
+    harness.pairing.expire()
+    (pair,) = harness.pairs()
+    assert (pair.served_arm, getattr(pair, f"{arm}_output")) == (arm, "text")
+
+
+@pytest.mark.parametrize("arm", ["stable", "candidate"])
+def test_a_version_is_not_compared_with_itself(harness: Harness, arm: str) -> None:
+    harness.read(Role.SERVED, served("a", arm=arm))
+    harness.read(Role.SHADOW, shadow("a", arm=arm))
+    (pair,) = harness.pairs()
+    assert (pair.outcome, pair.reason) == ("abstained", "arms_disagree")
+    assert not harness.scorers.asked
+
+
+def test_a_served_half_whose_attributes_no_rollout_takes_is_in_the_ledger(harness: Harness) -> None:
+    harness.read(Role.SERVED, served("a", service="bank", attributes={"tier": "silver"}, key="k"))
+    (pair,) = harness.pairs()
+    assert (pair.pair_id, pair.rollout, pair.epoch, pair.stage) == ("a::", "", "", "")
+    assert (pair.outcome, pair.reason, pair.key) == ("unpaired", "no_rollout", "k")
+    assert (pair.served_arm, pair.stable_output) == ("stable", "stable")
+    assert not harness.acknowledged
+    harness.answer()
+    assert harness.acknowledged == [(Role.SERVED, 0)]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +281,7 @@ DEEP = b'{"q":' * 300 + b"1" + b"}" * 300
         (b"[1]", "an array"),
         (b'{"request_id": "x"}', "is missing"),
         (shadow("x"), "role is 'shadow'"),
+        (served("x", arm="blue"), "arm is 'blue'"),
         (orjson.dumps({"schema_version": 99}), "newer"),
         (served("x", request="DEEP").replace(b'"DEEP"', DEEP), "can't encode"),
     ],
@@ -269,7 +331,8 @@ def test_a_pair_too_large_for_kafka_loses_its_texts_and_keeps_its_numbers(harnes
 
 def test_a_pair_of_which_everything_is_too_large_fits_into_a_message(harness: Harness) -> None:
     huge = "\x00" * 300_000  # six bytes each
-    names = dict.fromkeys(("model", "output", "finish_reason", "error", "error_message", "traceparent"), huge)
+    texts = ("model", "output", "finish_reason", "error", "error_message", "traceparent", "key", "stage")
+    names = dict.fromkeys((*texts, "fingerprint", "served_fingerprint"), huge)
     harness.read(Role.SERVED, served("a", **names, attributes={"tenant": huge}))
     harness.read(Role.SHADOW, shadow("a", **names, attributes={"tenant": huge}, tool_calls=[{"name": huge}]))
     harness.answer(RecordTooLargeError("too large"))

@@ -50,7 +50,8 @@ class Scene:
             "kafka": kafka,
             "worker": {"timeout_s": 60, "concurrency": 8, "retry_base_s": 0.01} | sections.pop("worker", {}),
             "envelope": sections.pop("envelope", {"linger_ms": 5}),
-            "rollouts": [
+            "rollouts": sections.pop("rollouts", None)
+            or [
                 {
                     "name": "r",
                     "match": {"service": "s"},
