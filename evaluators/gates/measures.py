@@ -34,6 +34,7 @@ MOST_TIMES: Final = 2.7
 _TIME: Final[tuple[Unit, ...]] = (Unit.MS, Unit.SECONDS, Unit.TIMES)
 _MONEY: Final[tuple[Unit, ...]] = (Unit.USD, Unit.TIMES)
 # Far beyond what anybody could mean, and far within what floating point can square and divide by.
+_LEAST_SHARE: Final = 1e-6
 _LEAST: Final = 1e-9
 _MOST: Final = 1e9
 
@@ -106,8 +107,11 @@ def refusal(metric: str) -> str:
 def out_of_range(metric: str, number: float, unit: Unit) -> str:
     """Why ``number`` is no threshold for ``metric``, whose unit is right; ``""`` where it is one."""
     if unit in _SCORE:
-        if 0 < number < (100 if unit is Unit.PERCENT else 1):
+        share = number / 100 if unit is Unit.PERCENT else number
+        if _LEAST_SHARE <= share <= 1 - _LEAST_SHARE:
             return ""
+        if 0 < share < 1:
+            return f"a threshold must be at least {_LEAST_SHARE:g} away from 0 and 1: no traffic could tell"
         hint = f"; did you mean {number:g}%?" if unit is Unit.NONE and 1 <= number < 100 else ""
         return f"a threshold must lie between 0 and 1 (0% and 100%), both excluded{hint}"
     measure = measure_of(metric)

@@ -28,7 +28,7 @@ SCORES = st.from_regex(r"[a-z_][a-z0-9_.]{0,12}", fullmatch=True).filter(
         and not name.startswith(("latency", "ttft", "cost", "tokens", "input_tokens", "output_tokens"))
     )
 )
-INSIDE = st.floats(0, 1, exclude_min=True, exclude_max=True)
+INSIDE = st.floats(1e-6, 1 - 1e-6)
 POSITIVE = st.floats(1e-9, 1e9)
 RATIOS = st.floats(LEAST_TIMES, MOST_TIMES)
 TIMES = st.builds("{}_p{}".format, st.sampled_from(["latency", "ttft"]), st.integers(1, 99))
@@ -39,7 +39,7 @@ MEANS = st.sampled_from(["cost", "input_tokens", "output_tokens"])
 def leaves() -> st.SearchStrategy[Expression]:
     kinds: list[tuple[st.SearchStrategy[str], st.SearchStrategy[float], list[Unit]]] = [
         (SCORES, INSIDE, [Unit.NONE]),
-        (SCORES, st.floats(1e-9, 99.9), [Unit.PERCENT]),
+        (SCORES, st.floats(0.001, 99.9), [Unit.PERCENT]),
         (TIMES, POSITIVE, [Unit.MS, Unit.SECONDS, Unit.TIMES]),
         (COSTS, POSITIVE, [Unit.USD, Unit.TIMES]),
         (st.just("cost"), POSITIVE, [Unit.USD]),
@@ -143,6 +143,7 @@ def test_and_binds_closer_than_or(text: str, tree: Expression, canonical: str) -
         ("error_rate > 2", "must lie between 0 and 1 (0% and 100%), both excluded; did you mean 2%?", "2"),
         ("error_rate > 0%", "must lie between 0 and 1", "0%"),
         ("error_rate > 200%", "must lie between 0 and 1", "200%"),
+        ("error_rate > 5e-324", "must be at least 1e-06 away from 0 and 1", "5e-324"),
         ("quality_score < 1e999", "must lie between 0 and 1", "1e999"),
         (
             "latency > 0.5",
