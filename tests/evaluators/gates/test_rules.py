@@ -1,5 +1,7 @@
 """The rules of a stage: which tests they make, and which rules are refused."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,47 @@ def test_no_scorer_needs_a_rule_to_be_compared() -> None:
     assert [m.name for m in rules.metrics] == ["error_rate", "quality_score"]
 
 
+def test_what_is_measured_is_shown_by_threshold_with_the_tests_that_look_at_it() -> None:
+    rules = Rules(
+        parse_criteria({"error_rate": "<1%", "latency_p95": "<1.2x", "cost": "<1.1x"}),
+        parse_trigger(
+            "latency_p99 > 2s OR latency_p95 > 2s OR cost > 1usd OR output_tokens > 2x AND a < 0.5"
+        ),
+    )
+    shown = {metric.name: metric for metric in rules.metrics}
+    assert {name: (metric.unit, metric.tests) for name, metric in shown.items()} == {
+        "error_rate": ("%", ("error_rate < 1%", "errors_worse")),
+        "quality_score": ("", ("quality_kept", "quality_worse")),
+        "latency over 1.2x p95": ("%", ("latency_p95 < 1.2x",)),
+        "cost, candidate / stable": ("x", ("cost < 1.1x",)),
+        "latency over 2s": ("%", ("latency_p99 > 2s", "latency_p95 > 2s")),
+        "cost up to 20usd": ("usd", ("cost > 1usd",)),
+        "output_tokens, candidate / stable": ("x", ("output_tokens > 2x",)),
+        "a": ("", ("a < 0.5",)),
+    }
+    assert shown["cost, candidate / stable"].stable is None
+    names = [observable.name for observable in rules.observables]
+    assert len(names) == len(set(names))
+
+
+def test_the_digest_is_of_all_that_evidence_is_made_of_and_of_nothing_else() -> None:
+    criteria, trigger = parse_criteria({"quality_score": ">0.9"}), parse_trigger("a < 0.5 AND b < 0.5")
+    rules = Rules(criteria, trigger)
+    assert len(rules.digest) == 12
+    for same in (Rules(criteria, trigger), Rules(criteria, trigger, min_pairs=9, traffic_cycle=timedelta(0))):
+        assert same.digest == rules.digest
+    others = [
+        Rules(criteria, parse_trigger("a < 0.5 OR b < 0.5")),
+        Rules(criteria, parse_trigger("a < 0.5 AND b < 0.4")),
+        Rules(parse_criteria({"quality_score": ">0.8"}), trigger),
+        Rules((), trigger),
+        Rules(criteria, trigger, margin=0.03),
+        Rules(criteria, trigger, odds_ratio=2),
+        Rules(criteria, trigger, alpha_roll_back=0.02),
+    ]
+    assert len({rules.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
 @given(st.floats(0.001, 0.5))
 def test_better_and_worse_can_not_both_be_true(margin: float) -> None:
     rules = Rules(margin=margin)
@@ -60,6 +103,9 @@ def test_better_and_worse_can_not_both_be_true(margin: float) -> None:
         ({"error_rate": ">0.5%"}, None, "success_criteria: 'error_rate > 0.5%' points the wrong way: "),
         ({"quality_score": "<0.9"}, None, "quality_score is better higher; write >"),
         ({}, "error_rate < 2%", "auto_rollback.trigger: 'error_rate < 2%' points the wrong way"),
+        ({"latency_p95": ">1.2x"}, None, "latency_p95 is better lower; write <"),
+        ({}, "cost < 1usd", "cost is better lower; write >"),
+        ({}, "error_rate > 2% OR output_tokens < 1.5x", "output_tokens is better lower; write >"),
         ({}, "quality_score > 0.8 AND error_rate > 2%", "quality_score is better higher; write <"),
     ],
 )
