@@ -18,8 +18,8 @@ from shadowlane.rollout.alerts.channel import Channel
 from shadowlane.rollout.alerts.plan import Due, Plan, plan, recipients
 from shadowlane.rollout.alerts.send import Answer, Outcome, Request
 from shadowlane.rollout.alerts.stored import Attempt, read, with_attempts
-from shadowlane.rollout.report import Rows
 from shadowlane.rollout.state import Alert
+from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Settings
 
 log = logging.getLogger("shadowlane.alerts")

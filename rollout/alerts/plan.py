@@ -77,7 +77,8 @@ def plan(
     """What to do at ``now`` (Unix ms).
 
     ``alerts`` are in the order in which they were written. ``recipients`` gives the channels of a rollout by name,
-    ``held`` until when a channel asked to be left alone. Triggers come before the rest, older ones first.
+    ``held`` until when a channel asked to be left alone. What is only to be written down
+    comes first, then triggers, then the rest, older ones first.
     """
     found = Plan()
     chains = sorted(alerts, key=_chain)  # stable: within a chain the order stays
@@ -87,7 +88,7 @@ def plan(
         for channel in recipients(rollout):
             if not _came_later(chain, channel.name, tried_on, now):
                 _follow(chain, channel, known, now, held.get(channel.name, 0), found)
-    found.due.sort(key=lambda due: (due.alert.action is not Action.TRIGGER, due.alert.at))
+    found.due.sort(key=lambda due: (not due.drop, due.alert.action is not Action.TRIGGER, due.alert.at))
     return found
 
 
@@ -140,6 +141,7 @@ def _follow(
     chain: Sequence[Alert], channel: AlertChannel, known: Known, now: int, held_until: int, found: Plan
 ) -> None:
     opened: Alert | None = None
+    perhaps: Alert | None = None  # settled as not sent after several attempts: one of them may have arrived
     ignored = False  # the incident that is open now is below this channel's severity
     for place, alert in enumerate(chain):
         resolves, triggers = alert.action is Action.RESOLVE, alert.action is Action.TRIGGER
@@ -151,28 +153,30 @@ def _follow(
             continue
         tries = known.get((alert.alert_id, channel.name))
         if tries is None or not tries.settled:
-            drop = _dropped(alert, opened, tries, now)
+            drop = _dropped(alert, opened, perhaps, tries, now)
             if not drop:
                 found.waiting += sum(a.action is Action.RESOLVE or _takes(channel, a) for a in chain[place:])
                 at = max(held_until, retry_at(alert.alert_id, channel.name, tries) if tries else 0)
                 if at > now:
                     found.next_at = at if found.next_at is None else min(found.next_at, at)
                 else:
-                    began = opened if resolves and opened else alert
-                    found.due.append(Due(alert, channel.name, _next(tries), began))
+                    began = (opened or perhaps) if resolves else None
+                    found.due.append(Due(alert, channel.name, _next(tries), began or alert))
                 return
             found.due.append(Due(alert, channel.name, _next(tries), alert, drop))
         if resolves:
-            opened, ignored = None, False
+            opened, perhaps, ignored = None, None, False
         elif triggers and tries is not None and tries.outcome == "sent":
             opened = opened or alert
+        elif triggers and tries is not None and tries.attempts > 1:
+            perhaps = perhaps or alert
     if opened:
         found.opened.setdefault(channel.name, []).append(opened)
 
 
-def _dropped(alert: Alert, opened: Alert | None, tries: Tries | None, now: int) -> str:
+def _dropped(alert: Alert, opened: Alert | None, perhaps: Alert | None, tries: Tries | None, now: int) -> str:
     """Why an alert is not sent (any more), ``""`` where it is."""
-    if alert.action is Action.RESOLVE and opened is None:
+    if alert.action is Action.RESOLVE and opened is None and perhaps is None:
         return "not sent: its trigger never was"
     if alert.action is Action.TRIGGER and opened is not None:
         return "not sent: its incident is open already"

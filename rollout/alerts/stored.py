@@ -8,8 +8,8 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from shadowlane.rollout.alerts.plan import Known, Tries
-from shadowlane.rollout.report import Rows
 from shadowlane.rollout.state import Alert
+from shadowlane.rollout.store import Rows
 
 log = logging.getLogger("shadowlane.alerts")
 
@@ -20,7 +20,7 @@ found whatever their age, for one day they will be resolved."""
 _ALERT = TypeAdapter(Alert)
 
 # The alerts of the window, and from before it the triggers that no resolve came after.
-_CHOSEN = """
+_ALERTS = """
 WITH chosen AS (
     SELECT rollout, n, alert, alert_id FROM (
         SELECT
@@ -38,16 +38,22 @@ WITH chosen AS (
     )
     WHERE told_at >= {since:Int64} OR (action = 'trigger' AND n > over)
 )
-"""
-ALERTS = f"{_CHOSEN} SELECT alert_id, alert FROM chosen ORDER BY rollout, n"
-TRIES = f"""{_CHOSEN}
-SELECT
-    alert_id, channel, max(attempt) AS attempts,
-    if(countIf(outcome = 'sent') > 0, 'sent', argMax(outcome, attempt)) AS last_outcome,
-    min(at) AS first_at, max(at) AS last_at
-FROM alert_log
-WHERE alert_id IN (SELECT alert_id FROM chosen)
-GROUP BY alert_id, channel
+SELECT chosen.alert_id AS alert_id, alert, tries
+FROM chosen
+LEFT JOIN (
+    SELECT alert_id, groupArray((channel, attempts, last_outcome, first_at, last_at)) AS tries
+    FROM (
+        SELECT
+            alert_id, channel, max(attempt) AS attempts,
+            if(countIf(outcome = 'sent') > 0, 'sent', argMax(outcome, attempt)) AS last_outcome,
+            min(at) AS first_at, max(at) AS last_at
+        FROM alert_log
+        WHERE alert_id IN (SELECT alert_id FROM chosen)
+        GROUP BY alert_id, channel
+    )
+    GROUP BY alert_id
+) AS told ON chosen.alert_id = told.alert_id
+ORDER BY rollout, n
 """
 
 
@@ -78,20 +84,16 @@ def read(rows: Rows, now: int) -> tuple[list[Alert], dict[tuple[str, str], Tries
     Raises:
         StoreError: as ``rows`` does.
     """
-    since = {"since": now - WINDOW_MS}
-    alerts = []
-    for row in rows(ALERTS, since):
+    alerts: list[Alert] = []
+    known: dict[tuple[str, str], Tries] = {}
+    for row in rows(_ALERTS, {"since": now - WINDOW_MS}):
         try:
             alerts.append(_ALERT.validate_json(row["alert"]))
         except ValidationError as exc:
             where = f"{row['alert_id'] or '(no id)'} in rollout_log"
             log.error("alert %s can't be read, and is not sent: %s", where, exc.errors(include_input=False))
-    known = {
-        (row["alert_id"], row["channel"]): Tries(
-            int(row["attempts"]), row["last_outcome"], int(row["first_at"]), int(row["last_at"])
-        )
-        for row in rows(TRIES, since)
-    }
+        for channel, attempts, outcome, first_at, last_at in row["tries"]:
+            known[row["alert_id"], channel] = Tries(attempts, outcome, first_at, last_at)
     return alerts, known
 
 

@@ -4,7 +4,7 @@ Each channel's format escapes what its receiver would take for markup; here is w
 """
 
 import hashlib
-import unicodedata
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,8 +16,10 @@ MAX_LINE = 400
 MAX_SUMMARY = 1000
 MAX_LINK = 1000
 MAX_KEY = 255
-# Characters that turn the direction of what follows: a text could show as something else than it says.
-_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Controls; what turns the direction of what follows, so that a text could show as something else than it says; halves
+# of surrogate pairs, which no encoding has.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_UNFIT = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def bounded(alert: Alert) -> Alert:
@@ -70,7 +72,7 @@ def key(incident: str) -> str:
 
 def cut(text: str, limit: int) -> str:
     """The text on one line, without what can't be shown or encoded, of at most ``limit`` characters."""
-    line = " ".join("".join(_shown(character) for character in text).split())
+    line = " ".join(_UNFIT.sub("\N{REPLACEMENT CHARACTER}", _CONTROLS.sub(" ", text)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -84,12 +86,6 @@ def _lines(texts: tuple[str, ...], limit: int) -> tuple[str, ...]:
     if len(lines) <= MAX_LINES:
         return lines
     return (*lines[: MAX_LINES - 1], f"and {len(lines) - MAX_LINES + 1} more")
-
-
-def _shown(character: str) -> str:
-    if character in _TURNING or unicodedata.category(character) == "Cs":  # half of a surrogate pair: no UTF-8
-        return "\N{REPLACEMENT CHARACTER}"
-    return " " if unicodedata.category(character) == "Cc" else character
 
 
 def _is_link(text: str) -> bool:
