@@ -161,6 +161,11 @@ def _deployment(
         raise ConfigError(
             f"rollout {state.rollout!r}: LiteLLM needs {arm}.model, of kind openai, and there is none; name it"
         )
+    if version.model != model:
+        raise ConfigError(
+            f"rollout {state.rollout!r} has the {arm} version {model!r}, and the configuration names "
+            f"{version.model!r}: the controller has not taken the change yet, or reads another file"
+        )
     overrides: Mapping[str, Any] = state.stable_overrides if arm == Arm.STABLE else state.candidate_overrides
     parameters: dict[str, Any] = {"model": f"openai/{model}"}
     if version.base_url:

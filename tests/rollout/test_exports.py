@@ -142,6 +142,11 @@ def test_litellm_needs_the_models_names() -> None:
         litellm(state(stable_model=""), ROLLOUT)
 
 
+def test_litellm_is_not_given_one_models_name_with_anothers_address() -> None:
+    with pytest.raises(ConfigError, match="'newer', and the configuration names 'new'"):
+        litellm(state(candidate_model="newer"), ROLLOUT)
+
+
 def test_weights_know_no_slices() -> None:
     taken_out = state(excluded=["language=de"])
     with pytest.raises(ConfigError, match="language=de"):

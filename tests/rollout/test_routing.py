@@ -7,12 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.errors import CodecError
+from shadowlane.processors.worker.claim import contradiction
 from shadowlane.producers.sampling import Sampler
 from shadowlane.rollout.routing import Reason, Route, candidate_serves, choose, unknown
+from shadowlane.schemas.config import Version
+from shadowlane.schemas.events import MirroredRequest
 from tests.rollout.routers import state
 
 KEYS = [f"session-{n}" for n in range(20_000)]
 shares = st.floats(0, 100)
+PARAMETERS = st.sampled_from(["temperature", "top_p", "response_format"])
+VALUES = st.floats(0, 1) | st.integers(0, 2) | st.dictionaries(st.text(max_size=3), st.text(max_size=3))
 
 
 @given(st.text(), st.text(), shares, shares)
@@ -102,6 +107,25 @@ def test_overrides_belong_to_the_arm_and_are_not_shared_with_the_service() -> No
     assert asked == {"model": "new", "n": 1, "temperature": 0, "response_format": {"type": "text"}}
     asked["response_format"]["type"] = "json_object"
     assert route.choose("k").applied_to({})["response_format"] == {"type": "text"}
+
+
+@given(
+    st.sampled_from([0.0, 100.0]),
+    st.sampled_from(["", "new"]),
+    st.dictionaries(PARAMETERS, VALUES),
+    st.dictionaries(PARAMETERS, VALUES | st.none()),
+)
+def test_what_is_asked_by_a_choice_is_what_the_worker_expects_of_the_arm(
+    pct: float, model: str, own: dict[str, Any], overrides: dict[str, Any]
+) -> None:
+    decided = state(traffic_pct=pct, candidate_model=model, candidate_overrides=overrides)
+    choice = choose(decided, "k")
+    asked = choice.applied_to({"model": "old", "messages": [], **own})
+    request = MirroredRequest(
+        request_id="r", ts=1, service="s", route="r", protocol="openai.chat", model=asked["model"], body=asked
+    )
+    version = Version(model=choice.model, overrides=dict(choice.overrides))
+    assert contradiction(request, choice.arm, version) is None
 
 
 def test_of_an_unknown_rollout_the_services_own_parameters_hold() -> None:
