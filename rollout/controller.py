@@ -98,7 +98,6 @@ class Controller:
         outbox: to on-call.
         gate: asks the webhooks before stages.
         holder: this controller's name in the lease.
-        step: called with a name before and after each thing that others can see; for tests that stop it there.
     """
 
     def __init__(
@@ -109,7 +108,6 @@ class Controller:
         outbox: Outbox,
         gate: Gate,
         holder: str,
-        step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -119,7 +117,6 @@ class Controller:
         self._outbox = outbox
         self._gate = gate
         self._lease = Lease(store, LEASE, holder, settings.controller.lease_s)
-        self._step = step
         self._published: dict[str, int] = {}
         self._published_at = 0
         self._gates = ThreadPoolExecutor(GATES_AT_ONCE, thread_name_prefix="gate")
@@ -147,9 +144,7 @@ class Controller:
                 poll.failed[rollout.name] = str(exc)
                 log.error("%s: %s", rollout.name, exc)
         self._publish(list(heads.values()), now, poll)
-        self._step("telling")
         self._outbox.step(now)
-        self._step("told")
         return poll
 
     def close(self) -> None:
@@ -167,9 +162,7 @@ class Controller:
         assert state is not None  # `begin` starts what has no state
         if state.phase.guarded:
             stage = Stage.of(rollout, state, self._settings.controller)
-            self._step("folding")
             fold = self._keeper.advance(stage, until)
-            self._step("folded")
             verdict = stage.verdict(fold, now)
             told = Told(self._settings.controller.link, self._onset(state, verdict))
             entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until))
@@ -192,9 +185,7 @@ class Controller:
         return min(first - first % (self._settings.controller.bucket_s * 1000), millis(until))
 
     def _write(self, entry: Entry, now: int, poll: Poll) -> State:
-        self._step(f"writing {entry.event}")
         written = self._log.append(entry)
-        self._step(f"written {entry.event}")
         state = written.state
         log.info(
             "%s: %s by %s: %s (%s, stage %s, %g%%)",
@@ -210,7 +201,6 @@ class Controller:
         due = [s for s in states if again or self._published.get(s.rollout, 0) < s.seq]
         if not due:
             return
-        self._step("publishing")
         try:
             self._publisher.publish([state.for_routers for state in due])
         except BrokerError as exc:
@@ -218,7 +208,6 @@ class Controller:
             for state in due:
                 poll.failed[state.rollout] = str(exc)
             return
-        self._step("published")
         self._published |= {state.rollout: state.seq for state in due}
         poll.published += len(due)
         if again:

@@ -21,7 +21,7 @@ from shadowlane.evaluators.gates.scope import Scope, closed_until
 from shadowlane.evaluators.gates.verdict import Verdict, decide
 from shadowlane.rollout.machine import stage_of
 from shadowlane.rollout.state import Phase, State
-from shadowlane.rollout.store import Store
+from shadowlane.rollout.store import Rows, Store
 from shadowlane.schemas.config import Controller, Rollout
 
 log = logging.getLogger("shadowlane.controller")
@@ -93,7 +93,7 @@ class Keeper:
     def advance(self, stage: Stage, until: datetime) -> Fold:
         """The fold of all buckets closed before ``until``; what is new is kept. Raises StoreError."""
         key = _key(stage)
-        before = self._folds.get(key) or self._kept(stage) or Fold.start(stage.scope.since)
+        before = self._folds.get(key) or kept_fold(self._store.rows, stage)
         after = before
         if until > before.until:
             after = advance(self._store.rows, stage.rules, stage.scope, before, until)
@@ -106,14 +106,6 @@ class Keeper:
     def recompute(self, stage: Stage, until: datetime) -> Fold:
         """The same from the pairs alone. Its cost grows with the stage. Raises StoreError."""
         return advance(self._store.rows, stage.rules, stage.scope, Fold.start(stage.scope.since), until)
-
-    def _kept(self, stage: Stage) -> Fold | None:
-        rows = self._store.rows(_FOLD, _parameters(stage))
-        try:
-            return Fold.load(rows[0]["state"]) if rows else None
-        except StoreError as exc:  # of another version: the pairs are still there
-            log.warning("%s: the kept evidence is computed again: %s", stage.rollout.name, exc)
-            return None
 
     def _keep(self, stage: Stage, fold: Fold) -> None:
         """The evidence first: where it is there and the fold is not, the next poll writes the same rows again."""
@@ -139,6 +131,16 @@ class Keeper:
         self._store.insert("evidence_log", b"\n".join(lines), token)
         row = shared | {"rules": of["rules"], "state": fold.dump()}
         self._store.insert("fold_log", orjson.dumps(row), token)
+
+
+def kept_fold(rows: Rows, stage: Stage) -> Fold:
+    """The stage's fold as the controller last kept it; its start where it has not. Raises StoreError."""
+    found = rows(_FOLD, _parameters(stage))
+    try:
+        return Fold.load(found[0]["state"]) if found else Fold.start(stage.scope.since)
+    except StoreError as exc:  # of another version: the pairs are still there
+        log.warning("%s: the kept evidence is computed again: %s", stage.rollout.name, exc)
+        return Fold.start(stage.scope.since)
 
 
 def moment(ms: int) -> datetime:

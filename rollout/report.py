@@ -4,31 +4,42 @@
 result is what ``shadowlane report --json`` prints; docs/report.md describes it, and it only ever grows.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 from typing import Any
 
-from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.buckets import Moments
 from shadowlane.evaluators.gates.evidence import Evidence
-from shadowlane.evaluators.gates.expressions import Expression, comparisons, parse_trigger
+from shadowlane.evaluators.gates.expressions import comparisons, parse_trigger
 from shadowlane.evaluators.gates.fold import Fold
-from shadowlane.evaluators.gates.hypotheses import ERROR_RATE, ERRORS_WORSE, QUALITY
+from shadowlane.evaluators.gates.hypotheses import ERRORS_WORSE
 from shadowlane.evaluators.gates.intervals import interval
-from shadowlane.evaluators.gates.reading import advance, closed_until, stored
+from shadowlane.evaluators.gates.observables import QUALITY
+from shadowlane.evaluators.gates.reading import advance, stored
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.scope import Scope
-from shadowlane.evaluators.gates.verdict import Estimate, MetricReport, Verdict, decide
+from shadowlane.evaluators.gates.scope import closed_until
+from shadowlane.evaluators.gates.verdict import (
+    Decision,
+    Estimate,
+    MetricReport,
+    SliceReport,
+    Verdict,
+    slice_reports,
+)
 from shadowlane.evaluators.scorers import ScorerSet, units
+from shadowlane.rollout.evidence import Stage, kept_fold, millis, moment
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
+from shadowlane.rollout.log import read_heads, read_history
+from shadowlane.rollout.machine import begin
+from shadowlane.rollout.next_step import next_step
+from shadowlane.rollout.state import Entry as LogEntry
+from shadowlane.rollout.state import Phase, State
+from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout, Settings
 
-Rows = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
-"""Runs one query with ``{name:Type}`` parameters, gives its rows by column. Raises StoreError."""
-
-RELATIVE = {"quality_worse": QUALITY, "quality_kept": QUALITY, ERRORS_WORSE: ERROR_RATE}
+RELATIVE = frozenset({"quality_worse", "quality_kept", ERRORS_WORSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +84,35 @@ class Report:
     metrics: dict[str, Metric]
     failures: dict[str, int]
     ledger: dict[str, Any] = field(default_factory=dict)
+    phase: str | None = None
+    traffic_pct: float = 0.0
+    entered: datetime | None = None
+    decision: dict[str, Any] | None = None
+    next: str = ""
+    slices: tuple[dict[str, Any], ...] = ()
+    excluded: tuple[str, ...] = ()
+    coverage: float | None = None
+    cost: dict[str, float | None] = field(default_factory=dict)
 
 
 def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Report:
     """The report on the present epoch of ``rollout``. Raises StoreError."""
-    rules = rules_of(rollout)
     # The ledger first: while pairs come in, what is read after it has all that it says was scored.
     ledger = read_ledger(rows, settings, rollout, now)
-    verdict = read_verdict(rows, rollout, rules, now)
-    metrics = {metric.name: _tested(metric, verdict) for metric in verdict.metrics}
+    standing = read_standing(rows, settings, rollout, now)
+    verdict, state = standing.verdict, standing.state
+    metrics = {m.name: _tested(m, tests, verdict) for m, tests in standing.shown}
     if not ScorerSet.from_rollout(rollout, settings.prices).grades_both_sides:
         # Agreement with the stable answer grades the candidate alone: the two means are of different things.
         metrics[QUALITY] = replace(metrics[QUALITY], stable=None)
-    for name, metric in _scored(rows, rollout).items():
+    scored = _scored(rows, rollout)
+    for name, metric in scored.items():
         metrics.setdefault(name, metric)
     return Report(
         rollout=rollout.name,
-        verdict=verdict.verdict.value,
-        reason=verdict.reason,
-        stage=rollout.stages[0].name,
+        verdict=standing.answer,
+        reason=standing.reason,
+        stage=state.stage if state else rollout.stages[0].name,
         epoch=rollout.epoch,
         stable=rollout.stable.model,
         candidate=rollout.candidate.model,
@@ -104,17 +125,90 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         metrics=metrics,
         failures=_failures(rows, rollout),
         ledger=_ledger_document(ledger),
+        phase=state.phase.value if state else None,
+        traffic_pct=state.traffic_pct if state else 0.0,
+        entered=moment(state.entered) if state else None,
+        decision=_decision(standing.decided) if standing.decided else None,
+        next=next_step(rollout, state) if state else "",
+        slices=tuple(_slice(one, verdict) for one in slice_reports(standing.rules, standing.fold)),
+        excluded=state.excluded if state else (),
+        coverage=ledger.scored / ledger.eligible if ledger.eligible else None,
+        cost=_cost(scored.get("cost")),
     )
 
 
-def read_verdict(rows: Rows, rollout: Rollout, rules: Rules, now: datetime) -> Verdict:
-    """The verdict on all pairs that are stored, the open minute's too: evidence is valid at every moment."""
-    fold = Fold.start(now)
-    if span := stored(rows, rollout.name, rollout.epoch):
-        since = closed_until(span.first, 60, 0)
-        scope = Scope(rollout.name, rollout.epoch, since, span.now)
-        fold = advance(rows, rules, scope, Fold.start(since), span.now + timedelta(minutes=1))
-    return decide(rules, fold, started=fold.first or now, now=now)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a rollout stands: the controller's state, if it has one of this epoch, and what the evidence says now.
+
+    ``decided`` is the last decision. The evidence is the present stage's, the open bucket on top.
+    """
+
+    state: State | None
+    decided: LogEntry | None
+    rules: Rules
+    fold: Fold
+    verdict: Verdict
+
+    @property
+    def answer(self) -> str:
+        """The verdict; what was decided where that is final."""
+        if self.state and self.state.phase is Phase.ROLLED_BACK:
+            return Decision.ROLL_BACK.value
+        if self._shown and not self.verdict.roll_back:
+            return Decision.PROMOTE.value
+        return self.verdict.verdict.value
+
+    @property
+    def reason(self) -> str:
+        final = self._shown or (self.state is not None and self.state.phase is Phase.ROLLED_BACK)
+        if final and self.decided and not self.verdict.roll_back:
+            return self.decided.reason
+        return self.verdict.reason
+
+    @property
+    def shown(self) -> list[tuple[MetricReport, tuple[str, ...]]]:
+        """Each metric with the names of its tests."""
+        return [(m, of.tests) for m, of in zip(self.verdict.metrics, self.rules.metrics, strict=True)]
+
+    @property
+    def _shown(self) -> bool:
+        return self.state is not None and self.state.phase in (Phase.PASSED, Phase.COMPLETED, Phase.SETTLED)
+
+
+def read_standing(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Standing:
+    """Where the rollout stands, the open bucket's pairs too: evidence is valid at every moment. Raises StoreError."""
+    state = read_heads(rows, [rollout.name]).get(rollout.name)
+    if state is not None and state.epoch != rollout.epoch:
+        state = None  # the controller has not seen the new configuration yet
+    span = stored(rows, rollout.name, rollout.epoch)
+    at = span.now if span else now
+    controller = settings.controller
+    if state is None:
+        first = closed_until(span.first if span else now, controller.bucket_s, 0)
+        stage = Stage.of(rollout, _unbegun(rollout, first), controller)
+        fold = Fold.start(first)
+        started = span.first if span else now
+    else:
+        stage = Stage.of(rollout, state, controller)
+        fold = kept_fold(rows, stage)
+        started = moment(state.entered)
+    if span:
+        fold = advance(rows, stage.rules, stage.scope, fold, at + timedelta(seconds=controller.bucket_s))
+    verdict = stage.verdict(fold, millis(max(at, started)))
+    if state is None and fold.first:
+        verdict = replace(stage, state=replace(stage.state, entered=millis(fold.first))).verdict(
+            fold, millis(at)
+        )
+    decided = read_history(rows, rollout.name, 1) if state else []
+    return Standing(state, decided[0] if decided else None, stage.rules, fold, verdict)
+
+
+def _unbegun(rollout: Rollout, first: datetime) -> State:
+    """As the controller would begin it."""
+    entry = begin(rollout, None, millis(first), millis(first))
+    assert entry is not None  # without a state before, it begins
+    return entry.state
 
 
 LEDGER = """
@@ -239,29 +333,65 @@ def _from_row(row: Mapping[str, Any], unit: str) -> Metric:
     )
 
 
-def _tested(metric: MetricReport, verdict: Verdict) -> Metric:
+def _tested(metric: MetricReport, tests: tuple[str, ...], verdict: Verdict) -> Metric:
     shown: Estimate | None = metric.difference or metric.candidate
     return Metric(
-        unit="score",
-        pairs=metric.candidate.n if metric.candidate else 0,
+        unit=metric.unit if metric.unit in ("usd", "x") else "score",
+        pairs=metric.candidate.n if metric.candidate else metric.difference.n if metric.difference else 0,
         stable=metric.stable.mean if metric.stable else None,
         candidate=metric.candidate.mean if metric.candidate else None,
         difference=metric.difference.mean if metric.difference else None,
         interval=(shown.low, shown.high) if shown else None,
         interval_of="difference" if metric.difference else "candidate",
         evidence=(
-            *(_evidence(e, "promote") for e in verdict.promote if metric.name in _metrics_of(e)),
-            *(_evidence(e, "roll_back") for e in verdict.alarms if metric.name in _metrics_of(e)),
+            *(_evidence(e, "promote") for e in verdict.promote if _is_of(e, tests)),
+            *(_evidence(e, "roll_back") for e in verdict.alarms if _is_of(e, tests)),
         ),
     )
 
 
-def _metrics_of(evidence: Evidence) -> set[str]:
-    """The metrics that a test looks at: by name of the relative ones, by text of the others."""
+def _is_of(evidence: Evidence, tests: tuple[str, ...]) -> bool:
+    """Whether a claim, simple or compound, looks at the metric of these tests. A slice's is shown with the slice."""
+    if evidence.slice:
+        return False
+    if evidence.name in tests:
+        return True
     if evidence.name in RELATIVE:
-        return {RELATIVE[evidence.name]}
-    tree: Expression = parse_trigger(evidence.name)
-    return {comparison.metric for comparison in comparisons(tree)}
+        return False
+    return any(str(comparison) in tests for comparison in comparisons(parse_trigger(evidence.name)))
+
+
+def _slice(one: SliceReport, verdict: Verdict) -> dict[str, Any]:
+    claims = [(e, "promote") for e in verdict.promote] + [(e, "roll_back") for e in verdict.alarms]
+    return {
+        "slice": one.name,
+        "pairs": one.pairs,
+        "share": one.share,
+        "metrics": {m.name: asdict(_tested(m, (), verdict)) for m in one.metrics},
+        "evidence": [_evidence(e, decides) for e, decides in claims if e.slice == one.name],
+    }
+
+
+def _decision(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "seq": entry.state.seq,
+        "event": entry.event,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "at": moment(entry.state.at),
+    }
+
+
+def _cost(metric: Metric | None) -> dict[str, float | None]:
+    """What both arms cost over the epoch's pairs, in USD; null where no price is known."""
+
+    def total(mean: float | None) -> float | None:
+        return None if metric is None or mean is None else mean * metric.pairs
+
+    return {
+        "stable_usd": total(metric.stable if metric else None),
+        "candidate_usd": total(metric.candidate if metric else None),
+    }
 
 
 def _evidence(evidence: Evidence, decides: str) -> dict[str, Any]:
@@ -269,6 +399,7 @@ def _evidence(evidence: Evidence, decides: str) -> dict[str, Any]:
     return {
         "decides": decides,
         "claim": evidence.claim,
+        "slice": evidence.slice,
         "e": evidence.e,
         "threshold": evidence.threshold / evidence.share,
         "reached": evidence.reached,
@@ -285,6 +416,7 @@ def _latch(verdict: Verdict) -> dict[str, Any] | None:
         "since": latch.since,
         "pairs": latch.pairs,
         "e": latch.e,
+        "alone": latch.alone,
         "causes": [_evidence(cause, "roll_back") for cause in latch.leading],
     }
 

@@ -1,6 +1,7 @@
 """How numbers and other people's texts look in a terminal."""
 
 import unicodedata
+from math import exp
 
 from rich.text import Text
 
@@ -31,6 +32,8 @@ def number(value: float | None, unit: str = "score") -> str:
         return f"${value:.6f}"
     if unit == "ms":
         return f"{value:,.1f} ms"
+    if unit == "x":
+        return f"{exp(value):.3f}×"
     if unit == "tokens":
         return f"{value:,.1f}"
     return f"{value:.4f}"
@@ -40,6 +43,8 @@ def signed(value: float | None, unit: str = "score") -> str:
     """A difference: the sign stands there even where it is a plus."""
     if value is None:
         return ""
+    if unit == "x":  # a ratio of 1 is no difference
+        return number(value, unit)
     sign = "−" if value < 0 else "+"
     return f"{sign}{number(abs(value), unit)}"
 

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, signed
+from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed
 from shadowlane.cli.store import reader
 from shadowlane.rollout.report import Metric, Report, build
 from shadowlane.schemas.config import Settings
@@ -51,10 +51,25 @@ def render(report: Report) -> RenderableType:
         f"  {arms}  ",
         (f"stage {report.stage}, epoch {report.epoch}, {report.pairs:,} pairs", "dim"),
     )
+    where = Text()
+    if report.phase is not None:
+        phase = report.phase.replace("_", " ")
+        where = Text.assemble((phase, "bold"), f", {report.traffic_pct:g}% of the traffic to the candidate")
+        if report.excluded:
+            where.append(f", none of {', '.join(map(printable, report.excluded))}", "red")
+        if report.decision:
+            decided = report.decision
+            where.append(
+                f"; last decision {decided['event'].replace('_', ' ')} by {printable(decided['actor'])}, "
+                f"{decided['at']:%Y-%m-%d %H:%M} UTC",
+                "dim",
+            )
     verdict = Text.assemble(
         (report.verdict.upper().replace("_", " "), VERDICT_STYLE[report.verdict]), "  ", report.reason
     )
-    parts: list[RenderableType] = [head, Text(), verdict]
+    parts: list[RenderableType] = [head, *([where] if where else []), Text(), verdict]
+    if report.next:
+        parts.append(Text.assemble(("next  ", "dim"), report.next))
     if report.pairs_needed:
         parts.append(
             Text(
@@ -68,9 +83,18 @@ def render(report: Report) -> RenderableType:
     tests = _tests(report)
     if tests.row_count:
         parts += [Text(), tests]
+    if report.slices:
+        parts += [Text(), _slices(report)]
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
+    if report.cost.get("stable_usd") is not None or report.cost.get("candidate_usd") is not None:
+        spent = ", ".join(
+            f"{arm} ${value:,.4f}"
+            for arm in ("stable", "candidate")
+            if (value := report.cost[f"{arm}_usd"]) is not None
+        )
+        parts += [Text(), Text(f"Cost of these answers: {spent}")]
     parts += [Text(), _ledger(report.ledger)]
     return Group(Text(), *parts, Text())
 
@@ -134,6 +158,44 @@ def _tests(report: Report) -> Table:
     return table
 
 
+def _slices(report: Report) -> Table:
+    """Each slice with what is strongest against it, and what it still has to show."""
+    numbers = ("pairs", "share", "errors", "quality", "evidence", "needed")
+    table = _table(
+        "slice",
+        "pairs",
+        "share",
+        "errors",
+        "quality",
+        "strongest against it",
+        "evidence",
+        "needed",
+        "",
+        right=numbers,
+    )
+    for one in sorted(report.slices, key=lambda one: -one["pairs"]):
+        against = max(
+            (e for e in one["evidence"] if e["decides"] == "roll_back"), key=lambda e: e["e"] / e["threshold"]
+        )
+        required = [e for e in one["evidence"] if e["decides"] == "promote"]
+        shown = sum(e["reached"] for e in required)
+        style = "red" if against["reached"] else ""
+        table.add_row(
+            Text(printable(one["slice"]), "bold red" if one["slice"] in report.excluded else ""),
+            f"{one['pairs']:,}",
+            f"{one['share']:.1%}",
+            signed(one["metrics"]["error_rate"]["difference"]),
+            signed(one["metrics"]["quality_score"]["difference"]),
+            Text(against["claim"], style),
+            Text(evidence(against["e"]), style),
+            f"{against['threshold']:,.0f}",
+            Text(f"shown {shown} of {len(required)}", "green" if shown == len(required) else "dim")
+            if required
+            else "",
+        )
+    return table
+
+
 def _ledger(ledger: dict[str, Any]) -> Group:
     eligible = ledger["eligible"]
     table = _table("requests", "", "", "")
@@ -155,6 +217,8 @@ def _ledger(ledger: dict[str, Any]) -> Group:
         f"eligible {eligible:,}: ",
         ("the ledger adds up", "green") if ledger["adds_up"] else ("the ledger does not add up", "bold red"),
     )
+    if eligible:
+        ends.append(f", {ledger['scored'] / eligible:.1%} scored", "dim")
     if ledger["unreadable"]:
         ends.append(f"; beside it, {ledger['unreadable']:,} dead letters that name no request", "yellow")
     return Group(table, ends)

@@ -7,7 +7,7 @@ import typer
 from clickhouse_connect.driver.client import Client
 
 from shadowlane.processors.store import connect, migrate, querying
-from shadowlane.rollout.report import Rows
+from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Settings
 
 HANDSHAKE_S = 10

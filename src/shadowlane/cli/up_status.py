@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from shadowlane.cli.store import reader
 from shadowlane.errors import ShadowlaneError
-from shadowlane.evaluators.check import rules_of
-from shadowlane.rollout.report import Rows, read_ledger, read_verdict
+from shadowlane.rollout.report import read_ledger, read_standing
+from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout, Settings
 
 EVERY_S = 3.0
@@ -38,12 +38,14 @@ class Progress:
                 time.sleep(EVERY_S)
 
     def _line(self, rows: Rows, rollout: Rollout, now: datetime) -> str:
-        verdict = read_verdict(rows, rollout, rules_of(rollout), now)
+        standing = read_standing(rows, self._settings, rollout, now)
         ledger = read_ledger(rows, self._settings, rollout, now)
+        state = standing.state
+        where = f"{state.phase.replace('_', ' ')} in {state.stage}, {state.traffic_pct:g}%; " if state else ""
         abstained = f"{ledger.abstained:,} abstained, " if ledger.abstained else ""
         earlier = f"{ledger.other_epoch:,} of an earlier configuration, " if ledger.other_epoch else ""
         lost = f", {ledger.missing:,} missing" if ledger.missing else ""
         return (
             f"{rollout.name}: {ledger.eligible:,} requests, {ledger.scored:,} scored, "
-            f"{abstained}{earlier}{ledger.in_flight:,} in flight{lost}; {verdict.verdict.replace('_', ' ')}"
+            f"{abstained}{earlier}{ledger.in_flight:,} in flight{lost}; {where}{standing.answer.replace('_', ' ')}"
         )
