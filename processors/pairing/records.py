@@ -115,6 +115,9 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.candidate_input_tokens = candidate.input_tokens
         pair.candidate_output_tokens = candidate.output_tokens
         pair.candidate_attempts = candidate.attempts
+    if match.rollout is None:  # it is for the ledger alone: what nobody compares is not kept either
+        pair.stable_output = pair.candidate_output = ""
+        pair.stable_tool_calls = pair.candidate_tool_calls = None
     if scored:
         pair.stable_scores = scored.stable
         pair.candidate_scores = scored.candidate

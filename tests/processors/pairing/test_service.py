@@ -206,11 +206,11 @@ def test_a_version_is_not_compared_with_itself(harness: Harness, arm: str) -> No
 
 
 def test_a_served_half_whose_attributes_no_rollout_takes_is_in_the_ledger(harness: Harness) -> None:
-    harness.read(Role.SERVED, served("a", service="bank", attributes={"tier": "silver"}, key="k"))
+    harness.read(Role.SERVED, served("a", service="bank", attributes={"tier": "silver"}, key="k", model="m"))
     (pair,) = harness.pairs()
     assert (pair.pair_id, pair.rollout, pair.epoch, pair.stage) == ("a::", "", "", "")
     assert (pair.outcome, pair.reason, pair.key) == ("unpaired", "no_rollout", "k")
-    assert (pair.served_arm, pair.stable_output) == ("stable", "stable")
+    assert (pair.served_arm, pair.stable_output, pair.stable_model) == ("stable", "", "m")
     assert not harness.acknowledged
     harness.answer()
     assert harness.acknowledged == [(Role.SERVED, 0)]
