@@ -27,17 +27,7 @@ __all__ = ["Baseline", "Query", "Row", "Scope", "bucket_query", "buckets_of_rows
 
 Row: TypeAlias = Mapping[str, Any]
 
-# Which of the slices that are new here there is room for, in order of appearance.
 _KNOWN = f"has({{known:Array(String)}}, {digest_sql('unit_slice')})"
-_APPEARED = f""",
-appeared AS (
-    SELECT unit_slice
-    FROM units
-    WHERE unit_slice != '{ALL}' AND NOT {_KNOWN}
-    GROUP BY unit_slice
-    ORDER BY min(bucket_ms), unit_slice
-    LIMIT {{room:UInt64}}
-)"""  # noqa: S608 — constants
 _FOLLOWED = f"""if(
         unit_slice = '{ALL}' OR {_KNOWN} OR unit_slice IN (SELECT unit_slice FROM appeared),
         unit_slice,
@@ -64,32 +54,46 @@ def bucket_query(rules: Rules, scope: Scope, known: Iterable[str] = ()) -> Query
             sums.append(_log_sums_sql(column[hypothesis.observable.name], j))
             parameters[f"bets{j}"] = list(hypothesis.bets)
             parameters[f"null{j}"] = hypothesis.null_mean
-    units = (
-        session_units(columns, list(column.values()), scope)
-        if scope.sessions_by
-        else pair_units(columns, scope)
-    )
+    xs = list(column.values())
     appeared, slice_sql = "", "unit_slice"
     if scope.slices:
         names = [name for name in known if name != ALL]
         parameters["known"] = [digest(name) for name in names]
         parameters["room"] = max(MOST_SLICES - len(names), 0)
-        appeared, slice_sql = _APPEARED, _FOLLOWED
-    text = f"""WITH units AS (
-    {units}
-){appeared}
-SELECT
+        appeared, slice_sql = _appeared(scope), _FOLLOWED
+    text = f"""{appeared}SELECT
     bucket_ms,
     {slice_sql} AS slice,
     sum(unit_pairs) AS pairs_n,
     min(unit_first) AS first_ms,
     max(unit_last) AS last_ms,
     {lines(sums, 4)}
-FROM units
+FROM (
+    {_units(columns, xs, scope)}
+)
 GROUP BY bucket_ms, slice
 ORDER BY bucket_ms, slice
 {SETTINGS}"""  # noqa: S608 — only names of our own are put in; what a user wrote is a parameter
     return Query(text, parameters)
+
+
+def _units(columns: Sequence[str], xs: Sequence[str], scope: Scope) -> str:
+    return session_units(columns, xs, scope) if scope.sessions_by else pair_units(columns, scope)
+
+
+def _appeared(scope: Scope) -> str:
+    """Which of the slices that are new here there is room for, in order of appearance."""
+    return f"""WITH appeared AS (
+    SELECT unit_slice
+    FROM (
+    {_units([], [], scope)}
+    )
+    WHERE unit_slice != '{ALL}' AND NOT {_KNOWN}
+    GROUP BY unit_slice
+    ORDER BY min(bucket_ms), unit_slice
+    LIMIT {{room:UInt64}}
+)
+"""  # noqa: S608 — only names of our own are put in
 
 
 def buckets_of_rows(rules: Rules, rows: Iterable[Row]) -> list[Bucket]:

@@ -28,6 +28,7 @@ from shadowlane.evaluators.gates.scope import Parameter, Scope, milliseconds
 SETTINGS = "SETTINGS use_skip_indexes_if_final = 0"
 """For every query over `source`. An index that skips granules before FINAL would hide the row that counts."""
 
+_ATTRIBUTE = "attributes[unhex({session_attribute:String})]"
 _SLICE = "concat(unhex(a), '=', toValidUTF8(attributes[unhex(a)]))"
 
 
@@ -98,34 +99,29 @@ def session_units(columns: Sequence[str], xs: Sequence[str], scope: Scope) -> st
     """Each session, and each pair without one, as a unit: the columns of `pair_units`.
 
     ``columns`` are expressions over pair_log, ``xs`` the names that they are given. A session is in each slice that
-    it has pairs in, by the mean of those.
+    it has pairs in, by the mean of those. A pair without a session is one of its own, and due at once.
     """
-    if scope.sessions_by == "key":
-        session = "if(key = request_id, '', key) AS session"
-    else:
-        session = "attributes[unhex({session_attribute:String})] AS session"
-    pairs = source([session, f"{_slices(scope)} AS unit_slice", "stored_at AS at", *columns], scope)
-    times = source([session, "stored_at AS at"], scope)
+    lone = "key IN ('', request_id)" if scope.sessions_by == "key" else f"{_ATTRIBUTE} = ''"
+    session = "key" if scope.sessions_by == "key" else _ATTRIBUTE
+    of = [f"{lone} AS is_lone", f"if(is_lone, pair_id, {session}) AS session", "stored_at AS at"]
     return f"""SELECT
-        {_bucket("at")} AS bucket_ms,
-        unit_slice,
-        toUInt64(1) AS unit_pairs,
-        at AS unit_first,
-        at AS unit_last,
-        {lines(xs, 8)}
-    FROM ({pairs})
-    WHERE session = '' AND at >= {{since_ms:Int64}}
-    UNION ALL
-    SELECT
-        {_bucket("began + {session_ms:Int64}")} AS bucket_ms,
+        {_bucket("due")} AS bucket_ms,
         unit_slice,
         count() AS unit_pairs,
         min(at) AS unit_first,
-        max(at) AS unit_last,
-        {lines([f"avg({x})" for x in xs], 8)}
-    FROM ({pairs}) AS asked
+        max(at) AS unit_last{
+        "".join(
+            f''',
+        avg({x}) AS {x}'''
+            for x in xs
+        )
+    }
+    FROM (
+        {source([*of, f"{_slices(scope)} AS unit_slice", *columns], scope)}
+    ) AS asked
     INNER JOIN (
         SELECT
+            is_lone,
             session,
             arraySort(groupUniqArray(at)) AS times,
             arrayJoin(
@@ -133,15 +129,16 @@ def session_units(columns: Sequence[str], xs: Sequence[str], scope: Scope) -> st
                     (time, gap, number) -> number = 1 OR gap >= {{session_ms:Int64}},
                     times, arrayDifference(times), arrayEnumerate(times)
                 )
-            ) AS began
-        FROM ({times})
-        WHERE session != ''
-        GROUP BY session
-    ) AS begun ON asked.session = begun.session
-    WHERE asked.session != '' AND at >= began AND at < began + {{session_ms:Int64}}
-        AND began >= {{since_ms:Int64}} - {{session_ms:Int64}}
-        AND began < {{until_ms:Int64}} - {{session_ms:Int64}}
-    GROUP BY asked.session, began, unit_slice"""  # noqa: S608 — as above
+            ) AS began,
+            began + if(is_lone, 0, {{session_ms:Int64}}) AS due
+        FROM (
+        {source(of, scope)}
+        )
+        GROUP BY is_lone, session
+    ) AS begun ON asked.is_lone = begun.is_lone AND asked.session = begun.session
+    WHERE at >= began AND at < began + {{session_ms:Int64}}
+        AND due >= {{since_ms:Int64}} AND due < {{until_ms:Int64}}
+    GROUP BY asked.is_lone, asked.session, due, unit_slice"""  # noqa: S608 — as above
 
 
 def digest_sql(slice_name: str) -> str:

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shadowlane.evaluators.gates.buckets import Moments
 from shadowlane.evaluators.gates.evidence import pairs_to_go
 from shadowlane.evaluators.gates.expressions import parse_trigger
+from shadowlane.evaluators.gates.fold import Fold
+from shadowlane.evaluators.gates.intervals import interval
 from shadowlane.evaluators.gates.kernel import AT_ONCE, Wealth
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide
-from tests.evaluators.gates.building import FAILED, START, Pair, buckets, folded, moments, usual_rules
+from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide, slice_reports
+from tests.evaluators.gates.building import FAILED, START, Pair, bucket, buckets, folded, moments, usual_rules
 
 NO_WAIT: dict[str, Any] = {"traffic_cycle": timedelta(0)}
 SAME = Pair(0.96, 0.96)
@@ -227,3 +230,113 @@ def test_the_report_has_both_arms_and_their_difference() -> None:
     assert quality.difference.mean == pytest.approx(-0.01)
     assert quality.difference.low < -0.01 < quality.difference.high
     assert quality.difference.n == 1_000
+
+
+# --- slices, other stages, the guard ---------------------------------------------------------------------------
+
+
+def sliced(minutes: int, parts: dict[str, list[Pair]], rules: Rules) -> Fold:
+    """So many equal minutes, in which each slice has these pairs."""
+    found = []
+    for number in range(minutes):
+        found.append(bucket(rules, number, [pair for pairs in parts.values() for pair in pairs]))
+        found += [replace(bucket(rules, number, pairs), slice=name) for name, pairs in parts.items()]
+    return folded(rules, found)
+
+
+def test_a_major_slice_must_show_everything_by_itself_and_a_minor_one_need_not() -> None:
+    rules = usual_rules(**NO_WAIT)
+    slightly_worse = Pair(0.925, 0.96)
+    fold = sliced(
+        20, {"language=en": [SAME] * 90, "language=de": [slightly_worse] * 10, "tenant=a": [SAME] * 50}, rules
+    )
+
+    def decided(major: dict[str, float]) -> Verdict:
+        return decide(rules, fold, started=START, now=START + 20 * MINUTE, major=major)
+
+    assert decided({}).verdict is Decision.PROMOTE
+    assert decided({"language": 0.25, "tenant": 0.25}).verdict is Decision.PROMOTE
+    held = decided({"language": 0.05})
+    assert held.verdict is Decision.HOLD
+    assert held.pairs_needed is None
+    assert all(" in language=de: " in text for text in held.missing)
+    assert [e.slice for e in held.promote] == ["", "", "", *["language=de"] * 3, *["language=en"] * 3]
+
+
+def test_a_major_slices_pairs_come_with_all_the_others() -> None:
+    rules = usual_rules(**NO_WAIT)
+    fold = sliced(10, {"language=en": [SAME] * 80, "language=de": [SAME] * 20}, rules)
+    verdict = decide(rules, fold, started=START, now=START, major={"language": 0.1})
+    small = [e.pairs_needed for e in verdict.promote if e.slice == "language=de" and e.pairs_needed]
+    assert verdict.pairs_needed == 5 * max(small)
+
+
+def test_the_slice_that_rolls_back_is_named() -> None:
+    rules = usual_rules(**NO_WAIT)
+    fold = sliced(40, {"language=en": [SAME] * 96, "language=de": [WORSE] * 4}, rules)
+    verdict = decide(rules, fold, started=START, now=START + 40 * MINUTE)
+    assert verdict.roll_back is not None
+    assert verdict.roll_back.alone == "language=de"
+    assert verdict.reason.startswith(
+        "quality is worse than stable's by more than 0.02 in language=de (-0.1 over "
+    )
+    assert "language=de by itself" in verdict.reason
+    assert {e.slice for e in verdict.alarms} == {"", "language=en", "language=de"}
+    assert [(r.name, r.pairs, r.share) for r in slice_reports(rules, fold)] == [
+        ("language=de", 40 * 4, 0.04),
+        ("language=en", 40 * 96, 0.96),
+    ]
+    assert slice_reports(rules, Fold.start(START)) == ()
+
+
+def test_a_traffic_cycle_may_have_begun_in_an_earlier_stage() -> None:
+    rules = usual_rules(traffic_cycle=timedelta(hours=24))
+    fold = folded(rules, buckets(rules, [[SAME] * 100] * 20))
+    day_before = START - timedelta(hours=23, minutes=50)
+    for covered_from, verdict in (
+        (None, Decision.HOLD),
+        (START, Decision.HOLD),
+        (day_before, Decision.PROMOTE),
+    ):
+        now = START + timedelta(minutes=20)
+        assert decide(rules, fold, started=START, now=now, covered_from=covered_from).verdict is verdict
+
+
+def test_on_guard_it_rolls_back_or_holds() -> None:
+    rules = usual_rules(duration=timedelta(minutes=5), **NO_WAIT)
+    good, bad = (folded(rules, buckets(rules, [[pair] * 100] * 20)) for pair in (SAME, FAILED))
+    now = START + timedelta(days=3)
+    held = decide(rules, good, started=START, now=now, guard=True)
+    assert (held.verdict, held.missing, held.pairs_needed) == (Decision.HOLD, (), None)
+    assert decide(rules, bad, started=START, now=now, guard=True).verdict is Decision.ROLL_BACK
+    assert decide(rules, Fold.start(START), started=START, now=now, guard=True).verdict is Decision.HOLD
+
+
+def test_an_outage_of_both_arms_speaks_against_neither() -> None:
+    """Without a trigger there are the comparisons with the stable version alone."""
+    rules, both = Rules(), Pair(0.0, 0.0, "timeout", "timeout")
+    minutes = [[SAME] * 20] * 30 + [[both] * 20] * 120
+    verdict = verdict_on(rules, minutes)
+    assert verdict.roll_back is None
+    assert all(e.e <= 1 for e in verdict.alarms)
+
+
+def test_means_of_sessions_are_no_counts() -> None:
+    """Half of each session failed: neither an interval for counts nor its growth holds."""
+    rules = usual_rules()
+    halves = Moments(40, 20.0, 10.0)
+    one = replace(bucket(rules, 0, [SAME] * 80), moments={o.name: halves for o in rules.observables})
+    verdict = decide(rules, folded(rules, [one]), started=START, now=START, unit="sessions")
+    error = verdict.metrics[0].candidate
+    assert error is not None
+    assert (error.n, error.mean) == (40, 0.5)
+    assert error.high - error.low > 0.3  # not that of 20 ones among 40, of Beta(½, ½)
+    assert (error.low, error.high) == pytest.approx(interval([halves], 0, 1, guess=0))
+
+
+def test_what_is_a_session_is_not_called_a_pair() -> None:
+    rules = usual_rules()
+    verdict = decide(
+        rules, folded(rules, buckets(rules, [[FAILED] * 20])), started=START, now=START, unit="sessions"
+    )
+    assert "(1 over 20 sessions)" in verdict.reason
