@@ -110,6 +110,8 @@ def _of_telling(rollout: Rollout, settings: Settings) -> Iterator[Caution]:
 
 
 def _of_stages(rollout: Rollout) -> Iterator[Caution]:
+    if rollout.stages[0].confirm:
+        yield ("stages", 0, "confirm"), "is not asked: a rollout is in its first stage as soon as it is there"
     for number, stage in enumerate(rollout.stages):
         cycle, room = cycle_hours(rollout, stage), longest_hours(rollout, stage)
         last_before_all = stage.traffic_pct < 100 and (

@@ -30,6 +30,26 @@ def test_the_example_is_right() -> None:
     assert "error_rate > 2% OR quality_score < 0.80" in done.stdout
 
 
+def test_every_stage_is_shown_and_every_variable_named(tmp_path: Path) -> None:
+    shown = check(tmp_path, GOOD).stdout
+    assert "canary: 5% of the traffic, 4 to 52 h; promote on error_rate <0.5%, quality_score >0.90" in shown
+    assert shown.count("SHADOW_API_KEY is not set here; the shadow worker needs it") == 1
+    for variable in ("PAGERDUTY_ROUTING_KEY", "SLACK_WEBHOOK_URL", "CONFIRM_SECRET"):
+        assert f"{variable} is not set here; the controller needs it" in shown
+
+
+def test_a_warning_is_told_beside_a_file_that_is_right(tmp_path: Path) -> None:
+    done = check(tmp_path, GOOD.replace("      - {name: shadow, duration_hours: 4}\n", ""))
+    assert done.returncode == 0
+    assert "file.yaml: right" in done.stdout
+    line = GOOD[: GOOD.index("      - {name: shadow")].count("\n") + 1
+    assert (
+        f"warning: {tmp_path}/file.yaml:{line}: rollouts[0].stages[0].traffic_pct: 'canary' gives"
+        in done.stderr
+    )
+    assert check(tmp_path, GOOD).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

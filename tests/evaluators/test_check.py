@@ -200,6 +200,11 @@ FULL = [{"name": "shadow"}, {"name": "full", "traffic_pct": 100}]
             "stages[1].max_hours",
             "'half' ends before its pairs can span the traffic cycle of 24 h",
         ),
+        (
+            {"stages": [{"name": "shadow", "confirm": {"url": "http://gate"}}, CANARY[1]]},
+            "stages[0].confirm",
+            "is not asked",
+        ),
         ({"slices": ["lang", "lang"]}, "slices[1]", "'lang' is there twice"),
         (
             {"slices": ["lang"], "match": {"attributes": {"lang": "de"}}},

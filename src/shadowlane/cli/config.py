@@ -41,7 +41,7 @@ def check_file(file: Path) -> None:
                 f"    {stage.name}: {stage.traffic_pct:g}% of the traffic, {stage.duration_hours:g} to "
                 f"{longest_hours(rollout, stage):g} h; promote on {criteria or 'quality kept'}"
             )
-        for variable, whose in _variables(rollout):
+        for variable, whose in dict.fromkeys(_variables(rollout)):
             if variable and not os.environ.get(variable):
                 typer.echo(f"    {variable} is not set here; {whose} needs it")
     for channel in settings.alerts:
