@@ -314,7 +314,10 @@ def test_the_end_of_the_process_does_not_wait_for_a_kafka_that_is_away() -> None
 
 
 def test_the_service_says_who_served_where_a_router_of_its_own_decides(fake: FakeMirror) -> None:
-    work = fake.mirror.observe(route="r")(lambda text: text)
+    @fake.mirror.observe(route="r")
+    def work(text: str) -> str:
+        return text
+
     with fake.mirror.context(arm="candidate", stage="canary", key="k"):
         work("inside")
         with fake.mirror.context(attributes={"a": "b"}):
@@ -338,7 +341,7 @@ def test_the_service_says_who_served_where_a_router_of_its_own_decides(fake: Fak
 
 def test_the_key_is_redacted_in_both_records(fake: FakeMirror) -> None:
     with fake.mirror.context(key="bob@example.com", arm="stable"):
-        fake.mirror.observe(route="r")(lambda text: text)("x")
+        serve(fake.mirror, 1)
     request, response = fake.one()
     assert request.key == response.key
     assert "@" not in request.key
