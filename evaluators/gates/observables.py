@@ -185,7 +185,8 @@ def _over(measure: Measure, percentile: int, comparison: Comparison) -> Metric:
 
 
 def _mean_cost(threshold: float) -> Metric:
-    most = _MOST_COST * threshold
+    most = float(f"{_MOST_COST * threshold:g}")  # as its name says it
+    guess = most / _MOST_COST
     at = f"cost<={most:g}usd"
     measure = Measure("cost")
     stable, candidate = _value(measure, "stable"), _value(measure, "candidate")
@@ -198,8 +199,8 @@ def _mean_cost(threshold: float) -> Metric:
     difference = f"{capped(candidate)} - {capped(stable)}"
     return Metric(
         f"cost up to {most:g}usd",
-        Observable(f"stable.{at}", capped(stable), 0, most, guess=threshold, threshold=most),
-        Observable(f"candidate.{at}", capped(candidate), 0, most, guess=threshold, threshold=most),
+        Observable(f"stable.{at}", capped(stable), 0, most, guess=guess, threshold=most),
+        Observable(f"candidate.{at}", capped(candidate), 0, most, guess=guess, threshold=most),
         Observable(f"difference.{at}", difference, -most, most, guess=0, threshold=most),
         Unit.USD,
     )
