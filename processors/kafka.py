@@ -49,6 +49,10 @@ def consumer_options(kafka: Kafka, client_id: str, group: str) -> dict[str, Any]
     }
 
 
+# Kafka compacts what is older than the segment that it writes to: without a limit, after a week.
+COMPACTED = {"cleanup.policy": "compact", "segment.ms": str(3_600_000)}
+
+
 def ensure_topics(kafka: Kafka, timeout: float = 30.0) -> dict[str, int]:
     """Creates the topics that are not there; gives each topic's number of partitions.
 
@@ -70,7 +74,7 @@ def ensure_topics(kafka: Kafka, timeout: float = 30.0) -> dict[str, int]:
                 name,
                 num_partitions=1 if name == topics.rollouts else count,
                 replication_factor=kafka.replication_factor,
-                config={"cleanup.policy": "compact"} if name == topics.rollouts else {},
+                config=COMPACTED if name == topics.rollouts else {},
             )
             for name in missing
         ]

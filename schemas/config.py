@@ -212,6 +212,13 @@ class Version(Section):
             raise ConfigError(f"api_key_env names {self.api_key_env}, which is not set: export it")
         return key
 
+    @pydantic.field_validator("overrides")
+    @classmethod
+    def _model_is_a_key_of_its_own(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        if "model" in overrides:
+            raise ValueError("the model has a key of its own: put it into model, not into overrides")
+        return overrides
+
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits of what makes its answers: kind, model, address, overrides."""
@@ -367,9 +374,12 @@ class Rollout(Section):
             if stage.max_hours is not None and stage.max_hours < stage.duration_hours:
                 raise ValueError(f"stage {stage.name!r}: max_hours is shorter than duration_hours")
         if unsaid := self.unsaid_parameters():
+            one, other = (
+                ("candidate", "stable") if unsaid[0] in self.candidate.overrides else ("stable", "candidate")
+            )
             raise ValueError(
-                f"candidate.overrides sets {unsaid[0]!r}, and in stages above 0% the stable version is asked what "
-                f"the candidate was: say its own in stable.overrides ({unsaid[0]}: null where it has none)"
+                f"{one}.overrides sets {unsaid[0]!r}, and in stages above 0% each version is asked what the other "
+                f"was: say the other's own in {other}.overrides ({unsaid[0]}: null where it has none)"
             )
         return self
 

@@ -170,6 +170,7 @@ class Pair:
     stable_tool_calls: Any = None
     stable_finish_reason: str = ""
     stable_error: str = ""
+    stable_error_message: str = ""
     stable_status: int = 0
     stable_latency_ms: float | None = None
     stable_ttft_ms: float | None = None
@@ -265,14 +266,3 @@ Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell | RolloutSt
 def pair_id(request_id: str, rollout: str, epoch: str) -> str:
     """The id of the pair that a request makes in one epoch of one rollout. Sorts by the request's time."""
     return f"{request_id}:{rollout}:{epoch}"
-
-
-def arms(served: Response | None, shadow: Response | None) -> tuple[Response | None, Response | None]:
-    """(stable, candidate) of what was (served, shadowed).
-
-    In a shadow stage the stable version serves. In a canary stage the candidate serves some requests, and
-    the records say so in ``arm``.
-    """
-    if (served and served.arm == Arm.CANDIDATE) or (shadow and shadow.arm == Arm.STABLE):
-        return shadow, served
-    return served, shadow

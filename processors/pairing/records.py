@@ -97,6 +97,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.stable_tool_calls = stable.tool_calls
         pair.stable_finish_reason = stable.finish_reason
         pair.stable_error = stable.error
+        pair.stable_error_message = stable.error_message
         pair.stable_status = stable.status
         pair.stable_latency_ms = stable.latency_ms
         pair.stable_ttft_ms = stable.ttft_ms

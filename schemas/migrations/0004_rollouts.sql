@@ -5,6 +5,8 @@ ALTER TABLE pair_log ADD COLUMN IF NOT EXISTS served_arm LowCardinality(String) 
 ALTER TABLE pair_log ADD COLUMN IF NOT EXISTS stable_fingerprint LowCardinality(String) AFTER stable_model;
 ALTER TABLE pair_log ADD COLUMN IF NOT EXISTS candidate_fingerprint LowCardinality(String) AFTER candidate_model;
 
+ALTER TABLE pair_log ADD COLUMN IF NOT EXISTS stable_error_message String CODEC(ZSTD(1)) AFTER stable_error;
+
 -- When the row came here, by this store's clock. Evidence is folded by it: a bucket of it that is over gets no more
 -- pairs, and what comes late is in the bucket in which it came. Rows from before this column were complete when they
 -- came, as near as can be told.
@@ -38,6 +40,36 @@ SELECT
     lengthUTF8(candidate_output) AS candidate_length
 FROM pair_log FINAL
 WHERE outcome = 'scored';
+
+CREATE OR REPLACE VIEW abstained AS
+SELECT
+    pair_id, request_id, rollout, epoch, stage, service, route,
+    ts_time AS ts,
+    completed_time AS completed_at,
+    fromUnixTimestamp64Milli(stored_at, 'UTC') AS stored_at,
+    toStartOfMinute(ts_time) AS minute,
+    reason,
+    * EXCEPT (
+        pair_id, request_id, rollout, epoch, stage, service, route, ts, completed_at, stored_at, outcome, reason,
+        stable_scores, candidate_scores, stable_quality, candidate_quality, quality_difference
+    )
+FROM pair_log FINAL
+WHERE outcome = 'abstained';
+
+CREATE OR REPLACE VIEW unpaired AS
+SELECT
+    pair_id, request_id, rollout, epoch, stage, service, route,
+    ts_time AS ts,
+    completed_time AS completed_at,
+    fromUnixTimestamp64Milli(stored_at, 'UTC') AS stored_at,
+    toStartOfMinute(ts_time) AS minute,
+    reason,
+    * EXCEPT (
+        pair_id, request_id, rollout, epoch, stage, service, route, ts, completed_at, stored_at, outcome, reason,
+        stable_scores, candidate_scores, stable_quality, candidate_quality, quality_difference
+    )
+FROM pair_log FINAL
+WHERE outcome = 'unpaired';
 
 -- Every decision on a rollout, and every command of a person, in order; docs/rollouts.md. The state of a rollout is
 -- the column state of its last row. Rows are added one at a time, each under the insert token rollout:seq, so that of

@@ -300,14 +300,14 @@ def test_a_later_delivery_changes_nothing(clickhouse: ClickHouseAddress) -> None
     client, settings = new_store(clickhouse)
     made = Day(START)
     made.pairs = [
-        pair("a", "scored", completed_at=9, candidate_output="late"),
-        pair("a", "scored", completed_at=8, candidate_output="first"),
+        pair("a", "scored", completed_at=9, candidate_output="stored first"),
+        pair("a", "scored", completed_at=8, candidate_output="complete first"),
         pair("a", "unpaired", completed_at=1, reason="no_shadow"),
         pair("a", "scored", completed_at=TIME_END - 1, candidate_output="last"),
         pair("a", "scored", completed_at=10, candidate_output="later"),
     ]
     insert(client, settings, made, block=1)
-    assert ask(client, "SELECT candidate_output FROM pairs") == [{"candidate_output": "first"}]
+    assert ask(client, "SELECT candidate_output FROM pairs") == [{"candidate_output": "stored first"}]
     assert ask(client, "SELECT count() AS n FROM unpaired") == [{"n": 0}]
 
 

@@ -17,7 +17,6 @@ from shadowlane.schemas.events import (
     MirroredRequest,
     Pair,
     Response,
-    arms,
     pair_id,
 )
 
@@ -165,15 +164,3 @@ def test_a_dead_letter_is_small_whatever_was_wrong(field: str) -> None:
 def test_pair_ids_are_made_of_request_rollout_and_epoch_alone() -> None:
     assert pair_id("r1", "to-b", "e1") == pair_id("r1", "to-b", "e1")
     assert len({pair_id("r1", "to-b", "e1"), pair_id("r1", "to-b", "e2"), pair_id("r2", "to-b", "e1")}) == 3
-
-
-def answer(role: str, arm: str = "") -> Response:
-    return Response(request_id="r", ts=1, completed_at=2, service="s", route="/", role=role, arm=arm)
-
-
-def test_the_stable_version_serves_unless_the_records_say_otherwise() -> None:
-    served, shadow = answer("served"), answer("shadow", "candidate")
-    assert arms(served, shadow) == (served, shadow)
-    served, shadow = answer("served", "candidate"), answer("shadow", "stable")
-    assert arms(served, shadow) == (shadow, served)
-    assert arms(None, shadow) == (shadow, None)

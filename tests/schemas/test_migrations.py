@@ -119,7 +119,9 @@ def test_a_store_that_is_not_migrated(settings: ClickHouse) -> None:
 def test_columns_are_the_records_fields(settings: ClickHouse, table: str, record: type) -> None:
     client = store.connect(settings)
     store.migrate(client, settings.database)
-    assert [c for c in columns(client, table) if c != "stored_at"] == [f.name for f in dataclasses.fields(record)]
+    assert [c for c in columns(client, table) if c != "stored_at"] == [
+        f.name for f in dataclasses.fields(record)
+    ]
 
 
 def columns(client: Client, table: str) -> list[str]:
