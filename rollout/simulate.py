@@ -21,6 +21,7 @@ from shadowlane.rollout.simulation.effects import NO_EFFECT, Effect
 from shadowlane.rollout.simulation.engine import Floats, Ints, Layout
 from shadowlane.rollout.simulation.model import check_effect, mix_of
 from shadowlane.rollout.simulation.replay import EPOCH, buckets_of
+from shadowlane.rollout.simulation.stages import paired, walked
 from shadowlane.rollout.simulation.traffic import Cell, Drawn, Sessions, Traffic
 from shadowlane.rollout.simulation.walk import INCONCLUSIVE, PROMOTED, ROLLED_BACK, Leg, Runs, walk
 from shadowlane.schemas.config import Rollout, Stage
@@ -145,18 +146,6 @@ def simulate(
         replayed += len(replay.runs)
         outcomes.append(_outcome(effect, legs, rollout, ran, history, bucket_s))
     return Simulation(rollout.name, runs, seed, bucket_s, guard, baseline, tuple(outcomes), replayed)
-
-
-def walked(rollout: Rollout) -> list[Stage]:
-    """The stages that end in a verdict: all but a last one at 100% that nothing is waited for in."""
-    last = rollout.stages[-1]
-    done = len(rollout.stages) > 1 and last.traffic_pct >= 100 and last.duration_hours == 0
-    return list(rollout.stages[:-1] if done else rollout.stages)
-
-
-def paired(rollout: Rollout, traffic_pct: float) -> float:
-    """The part of the requests that make pairs: where stable can't be asked, only those that it served."""
-    return 1.0 if rollout.stable.base_url else 1 - traffic_pct / 100
 
 
 def _legs(

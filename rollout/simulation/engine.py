@@ -156,6 +156,15 @@ class Stages:
             self._rank[:, self._by_name] = np.where(new, ranks, self._rank[:, self._by_name])
 
 
+def alone_of(by_slice: Floats, needed: float) -> Ints:
+    """The slice that reaches the threshold by itself where all traffic does not: the strongest; 0 for none."""
+    if by_slice.shape[1] == 1:
+        return np.zeros(len(by_slice), dtype=np.int64)
+    strongest = 1 + by_slice[:, 1:].argmax(axis=1)
+    by_itself = (by_slice[:, 0] < needed) & (by_slice[np.arange(len(by_slice)), strongest] >= needed)
+    return np.where(by_itself, strongest, 0)
+
+
 _LATER = (1 - SPREAD.first) / SPREAD.horizon
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.rollout.simulation.engine import Flags, Floats, Ints, Layout, Stages
+from shadowlane.rollout.simulation.engine import Flags, Floats, Ints, Layout, Stages, alone_of
 from shadowlane.rollout.simulation.traffic import Drawn, Traffic
 
 PROMOTED, ROLLED_BACK, INCONCLUSIVE = 1, 2, 3
@@ -106,7 +106,7 @@ def walk_leg(
             if shown.any():
                 shown &= stages.shown(leg.major)
         shown &= ~rolled
-        runs.alone[at[rolled]] = _alone(alarm.by_slice[rolled], needed)
+        runs.alone[at[rolled]] = alone_of(alarm.by_slice[rolled], needed)
         came[open_[rolled]], came[open_[shown]] = ROLLED_BACK, PROMOTED
         if over:
             came[open_[came[open_] == 0]] = PROMOTED if leg.guard else INCONCLUSIVE
@@ -146,12 +146,3 @@ def walk(
         history.append((which, came, runs.time[which] - began))
         which = which[came == PROMOTED]
     return runs, history
-
-
-def _alone(by_slice: Floats, needed: float) -> Ints:
-    """The slice that reaches the threshold by itself where all traffic does not: the strongest; 0 for none."""
-    if by_slice.shape[1] == 1:
-        return np.zeros(len(by_slice), dtype=np.int64)
-    strongest = 1 + by_slice[:, 1:].argmax(axis=1)
-    by_itself = (by_slice[:, 0] < needed) & (by_slice[np.arange(len(by_slice)), strongest] >= needed)
-    return np.where(by_itself, strongest, 0)
