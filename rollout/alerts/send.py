@@ -41,8 +41,9 @@ class Outcome:
 
 
 def post(request: Request, timeout_s: float) -> Answer:
-    """Sends it, and gives the answer; blocks for ``timeout_s`` at most, all included. Not within an event loop.
+    """Sends it, and gives the answer. Not within an event loop.
 
+    It blocks for ``timeout_s`` at most, all included, but for a name that the system's resolver is slow to give up.
     Redirects are not followed: they would carry the alert, and its secrets, to where nobody configured. Proxies of the
     environment (HTTPS_PROXY) are used. It never raises for what the network or the other side does.
     """
@@ -67,5 +68,5 @@ async def _post(request: Request, timeout_s: float) -> Answer:
             return Answer(answer.status, text, answer.wait_s)
     except TimeoutError:
         return answer or Answer(0, f"no answer within {timeout_s:g} s")
-    except (aiohttp.ClientError, OSError) as exc:
+    except (aiohttp.ClientError, OSError, ValueError) as exc:  # ValueError: what can't be an address
         return answer or Answer(0, str(exc) or type(exc).__name__)

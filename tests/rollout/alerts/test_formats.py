@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.errors import ConfigError
@@ -72,13 +72,31 @@ alerts: st.SearchStrategy[Alert] = st.builds(
     look=st.lists(texts | texts.map("https://x.example/".__add__), max_size=25).map(tuple),
 )
 
+LONG = '<&>`" ' * 2000
+HUGE = alert(
+    1,
+    Action.TRIGGER,
+    NOW,
+    incident="x" * 5000,
+    alert_id="y" * 5000,
+    stage=LONG,
+    summary=LONG,
+    sure=LONG,
+    what=(LONG,) * 100,
+    slices=(LONG,) * 100,
+    done=LONG,
+    look=(LONG, "https://x.example/" + "z" * 5000) * 20,
+)
+
 
 def sent(channel: Channel, told: Alert, began: Alert | None = None, now: int = NOW) -> Any:
     return json.loads(channel.request(told, began or told, now).body)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(alerts)
+@example(HUGE)
+@example(replace(HUGE, action=Action.NOTE))
 def test_pagerduty_accepts_whatever_is_in_an_alert(told: Alert) -> None:
     request = PAGERDUTY.request(told, told, NOW)
     change = told.action is Action.NOTE
@@ -86,8 +104,9 @@ def test_pagerduty_accepts_whatever_is_in_an_alert(told: Alert) -> None:
     assert not pagerduty_refuses(json.loads(request.body), request.body, change=change)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(alerts, st.integers(0, 48 * HOUR))
+@example(HUGE, HOUR)
 def test_alertmanager_accepts_whatever_is_in_an_alert(told: Alert, later: int) -> None:
     over = replace(told, action=Action.RESOLVE, at=told.at + later, summary="it is over")
     fires, ends = sent(ALERTMANAGER, told), sent(ALERTMANAGER, over, told)
@@ -95,15 +114,19 @@ def test_alertmanager_accepts_whatever_is_in_an_alert(told: Alert, later: int) -
     assert not alertmanager_refuses(ends)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(alerts)
+@example(HUGE)
+@example(replace(HUGE, action=Action.NOTE))
 def test_slack_accepts_whatever_is_in_an_alert(told: Alert) -> None:
     message = sent(SLACK, told)
     assert slack_refuses(message) == ""
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(alerts)
+@example(HUGE)
+@example(replace(HUGE, action=Action.NOTE))
 def test_a_webhook_says_what_the_alert_says(told: Alert) -> None:
     request = WEBHOOK.request(told, told, NOW)
     document = json.loads(request.body)
@@ -114,6 +137,7 @@ def test_a_webhook_says_what_the_alert_says(told: Alert) -> None:
     assert all(value.isascii() and value.isprintable() for value in request.headers.values())
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()), st.integers(1, 50))
 def test_a_cut_text_is_one_line_that_can_be_sent(text: str, limit: int) -> None:
     line = cut(text, limit)
@@ -122,6 +146,8 @@ def test_a_cut_text_is_one_line_that_can_be_sent(text: str, limit: int) -> None:
     assert "\n" not in line
 
 
+@settings(deadline=None)
+@example("x" * 300 + "1", "x" * 300 + "2")
 @given(st.text(st.characters(), min_size=200), st.text(st.characters(), min_size=200))
 def test_two_incidents_never_share_a_key(one: str, other: str) -> None:
     assert (key(one) == key(other)) == (one == other)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowlane.rollout.alerts.plan import GIVE_UP_MS, Due, Plan, Tries, plan, recipients, retry_at
@@ -87,6 +87,13 @@ def test_a_second_trigger_of_an_open_incident_is_dropped_and_its_resolve_still_s
     assert planned(alerts, known).due == [Due(alerts[2], "chat", 1, alerts[0])]
 
 
+def test_of_two_triggers_that_two_controllers_sent_the_first_is_the_incidents() -> None:
+    """Alertmanager wants the same labels all along."""
+    alerts = [alert(1, TRIGGER, T0, severity="warning"), alert(2, TRIGGER, T0)]
+    known = {("to-b:1:0", "chat"): sent(), ("to-b:2:0", "chat"): sent()}
+    assert planned(alerts, known).opened == {"chat": [alerts[0]]}
+
+
 def test_an_incident_that_comes_again_is_told_again() -> None:
     alerts = [alert(1, TRIGGER, T0), alert(2, RESOLVE, T0 + MINUTE), alert(3, TRIGGER, T0 + 2 * MINUTE)]
     known = {("to-b:1:0", "chat"): sent(), ("to-b:2:0", "chat"): sent()}
@@ -151,6 +158,7 @@ def test_a_channel_that_asked_for_it_is_left_alone() -> None:
     assert ids(planned([alert(1, TRIGGER, T0)], now=T0 + MINUTE, held={"chat": T0 + MINUTE})) == ["to-b:1:0"]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000), st.text(min_size=1))
 def test_waits_double_up_to_a_quarter_of_an_hour_and_are_the_same_everywhere(
     attempts: int, alert_id: str
@@ -198,14 +206,15 @@ def test_recipients_are_those_that_the_rollout_names() -> None:
             rollout | {"name": "none", "alerts": []},
         ],
     }
-    settings = Settings.model_validate(content)
-    names = {name: [c.name for c in recipients(settings, name)] for name in ("all", "one", "none", "gone")}
+    configured = Settings.model_validate(content)
+    names = {name: [c.name for c in recipients(configured, name)] for name in ("all", "one", "none", "gone")}
     assert names == {"all": ["a", "b"], "one": ["b"], "none": [], "gone": ["a", "b"]}
 
 
 ACTIONS = st.lists(st.sampled_from([TRIGGER, TRIGGER, RESOLVE, NOTE]), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(ACTIONS, st.lists(st.sampled_from(["sent", "failed", "refused", "crash"]), max_size=200))
 def test_whatever_the_channel_does_each_alert_is_settled_once_and_in_order(
     actions: list[Action], answers: list[str]
