@@ -1,13 +1,17 @@
 """Upgrades from one recorded model to another, from nothing to their verdict, through the whole system.
 
-    python benchmarks/recorded.py                                    the table of docs/recorded.md
+    python benchmarks/recorded.py [--quality win]                    the tables of docs/recorded.md
     python benchmarks/recorded.py --stable NAME --candidate NAME [--models DIR]... [--fault KIND:RATE]
                                   [--requests N] [--json]            one upgrade
+                                  [--quality win [--slices whole|alone] [--worse-on SLICE:MODEL]]
 
 A service's thread asks the stable model through an ``openai`` client that the mirror wraps; a second server
 plays the candidate, with the fault if any. Both are ``serve.py`` of the recordings: a folder with
 ``prompts.jsonl.gz``, ``models/`` and ``serve.py``, named by RECORDED_MODELS, else ``../shared/recorded_models``
 beside the checkout.
+
+With ``--quality win`` an answer's quality is what the recorded judge said of it, and the controller walks the candidate
+through every stage, or back out: the service asks the router who serves.
 """
 
 import argparse
@@ -15,13 +19,9 @@ import concurrent.futures
 import contextlib
 import gzip
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,15 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmarks.system import System, free_ports, running  # noqa: E402  # found where the script is run from
+# Found where the script is run from:
+from benchmarks.judged import staged  # noqa: E402
+from benchmarks.judged.recorded_win import recording_of  # noqa: E402
+from benchmarks.judged.recordings import RECORDINGS, serving, wait_for_models  # noqa: E402
+from benchmarks.judged.table import JUDGED, judged_right, judged_table  # noqa: E402
+from benchmarks.system import System, free_ports, running  # noqa: E402
 
-RECORDINGS = Path(os.environ.get("RECORDED_MODELS", ROOT.parent / "shared" / "recorded_models"))
 REQUESTS = 1610  # every prompt twice
+JUDGED_REQUESTS = 15_000  # as many as a rollout may take; it ends by itself
 STABLE = "gpt4_1106_preview"
 THREADS = 16
 ATTEMPT_TIMEOUT_S = 5.0
@@ -75,30 +80,72 @@ def main() -> int:
     parser.add_argument(
         "--fault", default="", metavar="KIND:RATE", help="of the candidate's server, see serve.py"
     )
-    parser.add_argument("--requests", type=int, default=REQUESTS)
+    parser.add_argument("--requests", type=int)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quality", choices=["win"], help="the recorded judge's, through every stage")
+    parser.add_argument(
+        "--slices", choices=["whole", "alone"], default="whole", help="what one bad slice takes out"
+    )
+    parser.add_argument(
+        "--worse-on", metavar="SLICE:MODEL", help="there the candidate answers as that model did"
+    )
     args = parser.parse_args()
     if bool(args.stable) != bool(args.candidate):
         parser.error("an upgrade has both --stable and --candidate; without either, the whole table is run")
-    if args.fault and not args.candidate:
-        parser.error("--fault belongs to one upgrade: name --stable and --candidate")
-    if args.requests < 1:
+    for option in ("fault", "slices", "worse_on"):
+        if getattr(args, option) != parser.get_default(option) and not args.candidate:
+            parser.error(
+                f"--{option.replace('_', '-')} belongs to one upgrade: name --stable and --candidate"
+            )
+    if (args.slices != "whole" or args.worse_on) and not args.quality:
+        parser.error("--slices and --worse-on need --quality win")
+    if args.requests is not None and args.requests < 1:
         parser.error("--requests is at least 1")
     if not (RECORDINGS / "serve.py").exists():
         parser.error(f"no recordings at {RECORDINGS}: set RECORDED_MODELS to the folder that has serve.py")
     models = [RECORDINGS / "models", *map(Path, args.models)]
-    for name in filter(None, (args.stable, args.candidate)):
-        if not any((folder / f"{name}.jsonl.gz").exists() for folder in models):
+    part, _, other = (args.worse_on or "").partition(":")
+    for name in filter(None, (args.stable, args.candidate, other)):
+        recording = recording_of(name, models)
+        if not recording:
             parser.error(f"no recording of {name} in {', '.join(map(str, models))}")
+        if args.quality and all(row.win is None for row in recording.values()):
+            parser.error(f"the judge said nothing of {name}: no row of its recording has a win")
+    if args.worse_on and not (part and other):
+        parser.error("--worse-on is a slice and a model, such as koala:vicuna-13b-v1.5")
+    return judged(args, models) if args.quality else unjudged(args, models)
+
+
+def unjudged(args: argparse.Namespace, models: list[Path]) -> int:
+    """A single shadow stage with the default scorers; exit code 0 where every verdict is right."""
     if args.stable:
         chosen: tuple[Upgrade, ...] = (Upgrade(args.stable, args.candidate, args.fault),)
     else:
         chosen = TABLE
-    results = [measure(upgrade, models, args.requests) for upgrade in chosen]
+    results = [measure(upgrade, models, args.requests or REQUESTS) for upgrade in chosen]
     if args.json:
         print(json.dumps(results[0] if args.stable else results, indent=2))
     else:
         Console(width=150 if not sys.stdout.isatty() else None).print(table(results))
+    return 0 if all(result["right"] for result in results) else 1
+
+
+def judged(args: argparse.Namespace, models: list[Path]) -> int:
+    """Every stage, by the recorded judge's word; exit code 0 where every outcome is right and all is as it must be."""
+    if args.stable:
+        worse_on = tuple(args.worse_on.split(":", 1)) if args.worse_on else None
+        lines = [staged.Judged(args.stable, args.candidate, args.fault, worse_on, args.slices)]
+    else:
+        lines = [line.upgrade for line in JUDGED]
+    results = [staged.measure(upgrade, models, args.requests or JUDGED_REQUESTS) for upgrade in lines]
+    for number, result in enumerate(results):
+        result["right"] = not result["problems"] and (
+            bool(args.stable) or judged_right(JUDGED[number], result)
+        )
+    if args.json:
+        print(json.dumps(results[0] if args.stable else results, indent=2))
+    else:
+        Console(width=170 if not sys.stdout.isatty() else None).print(judged_table(results))
     return 0 if all(result["right"] for result in results) else 1
 
 
@@ -153,33 +200,6 @@ def settings(upgrade: Upgrade, candidate_port: int) -> dict[str, Any]:
             }
         ],
     }
-
-
-@contextlib.contextmanager
-def serving(log: Path, port: int, models: list[Path], faults: list[str]) -> Iterator[None]:
-    """serve.py on a port, with these models and faults."""
-    command = [sys.executable, str(RECORDINGS / "serve.py"), "--port", str(port)]
-    command += [word for folder in models for word in ("--models", str(folder))]
-    command += [word for fault in faults for word in ("--fault", fault)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for_models(*ports: int) -> None:
-    for port in ports:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise SystemExit(f"the recorded models do not answer on port {port}")
 
 
 def drive(system: System, upgrade: Upgrade, port: int, requests: int) -> None:
