@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,7 +30,7 @@ from shadowlane.rollout.evidence import Keeper, Stage, millis
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
-from shadowlane.rollout.machine import begin, gate_before, on_quiet, on_verdict
+from shadowlane.rollout.machine import begin, gate_before, on_quiet, on_removal, on_verdict
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
 from shadowlane.schemas.config import Confirm, Rollout, Settings
@@ -133,7 +133,11 @@ class Controller:
         if not self._lease.hold(now):
             return poll
         poll.leads = True
-        heads = self._log.heads([rollout.name for rollout in self._settings.rollouts])
+        heads = self._log.heads()
+        for state in self._removed(heads):
+            entry = on_removal(state, now)
+            if entry is not None:
+                heads[state.rollout] = self._write(entry, now, poll)
         for rollout in self._settings.rollouts:
             try:
                 heads[rollout.name] = self._decide(rollout, heads.get(rollout.name), now, poll)
@@ -177,6 +181,10 @@ class Controller:
             if entry is not None:
                 state = self._write(entry, now, poll)
         return state
+
+    def _removed(self, heads: Mapping[str, State]) -> list[State]:
+        configured = {rollout.name for rollout in self._settings.rollouts}
+        return [state for name, state in heads.items() if name not in configured]
 
     def _first_bucket(self, rollout: Rollout, until: datetime) -> int:
         """Pairs may have come in before any controller ran: they are of this epoch, and count."""

@@ -87,8 +87,12 @@ class Keeper:
         self._folds: dict[tuple[str, str, int, str], Fold] = {}
 
     def closed_until(self, now: int) -> datetime:
-        """The end of the last bucket that is closed at ``now``."""
-        return closed_until(moment(now), self._controller.bucket_s, self._controller.close_after_s)
+        """The end of the last bucket that is closed at ``now``: no insert that began in it is still running.
+
+        Raises StoreError.
+        """
+        settled = now - self._store.longest_insert_ms("pair_log")
+        return closed_until(moment(settled), self._controller.bucket_s, self._controller.close_after_s)
 
     def advance(self, stage: Stage, until: datetime) -> Fold:
         """The fold of all buckets closed before ``until``; what is new is kept. Raises StoreError."""

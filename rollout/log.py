@@ -26,7 +26,9 @@ SELECT entry_id, event, actor, reason, state, evidence, alerts FROM rollout_log
 WHERE rollout = {rollout:String}
 """
 _HEADS = """
-SELECT argMax(state, seq) AS state FROM rollout_log WHERE rollout IN {rollouts:Array(String)} GROUP BY rollout
+SELECT argMax(state, seq) AS state FROM rollout_log
+WHERE empty({rollouts:Array(String)}) OR rollout IN {rollouts:Array(String)}
+GROUP BY rollout
 """
 
 
@@ -48,13 +50,13 @@ class Log:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def heads(self, rollouts: Sequence[str]) -> dict[str, State]:
-        """The present state of each of these rollouts that has one, by name."""
-        return read_heads(self._store.rows, rollouts)
+    def heads(self) -> dict[str, State]:
+        """The present state of every rollout that ever began, by name."""
+        return read_heads(self._store.rows, ())
 
     def head(self, rollout: str) -> State | None:
         """The present state of a rollout; None where it has not begun."""
-        return self.heads([rollout]).get(rollout)
+        return read_heads(self._store.rows, [rollout]).get(rollout)
 
     def append(self, entry: Entry) -> Entry:
         """Appends an entry that follows the state it was made from; gives it with its id.
@@ -80,7 +82,7 @@ class Log:
 
 
 def read_heads(rows: Rows, rollouts: Sequence[str]) -> dict[str, State]:
-    """The present state of each of these rollouts that has one, by name. Raises StoreError."""
+    """The present state of each of these rollouts that has one, by name; of all without names. Raises StoreError."""
     found = rows(_HEADS, {"rollouts": list(rollouts)})
     states = [_STATE.validate_json(row["state"]) for row in found]
     return {state.rollout: state for state in states}

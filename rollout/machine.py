@@ -71,6 +71,16 @@ def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry 
     return _entry(*_resolving(state, fresh, "a new epoch"), "new_epoch", CONTROLLER, reason)
 
 
+def on_removal(state: State, now: int) -> Entry | None:
+    """What follows where the configuration has the rollout no more: nobody watches it, so it serves nobody.
+
+    A candidate that is the stable version already stays that.
+    """
+    if not state.phase.guarded or state.phase is Phase.COMPLETED:
+        return None
+    return _out(state, Phase.ABORTED, "removed", CONTROLLER, "the configuration has it no more", now)
+
+
 def on_verdict(
     rollout: Rollout,
     state: State,

@@ -11,6 +11,11 @@ from shadowlane.schemas.config import ClickHouse
 Rows = Callable[[str, Mapping[str, Any]], list[dict[str, Any]]]
 """Runs one query with ``{name:Type}`` parameters, gives its rows by column. Raises StoreError."""
 
+_INSERTS = """
+SELECT toInt64(ceil(max(elapsed) * 1000)) AS ms FROM system.processes
+WHERE query_kind = 'Insert' AND position(query, {table:String}) > 0
+"""
+
 
 class Store(Protocol):
     """Blocks until the store has answered. Every method raises StoreError."""
@@ -25,6 +30,10 @@ class Store(Protocol):
 
     def now(self) -> int:
         """The store's clock, in Unix milliseconds: the one that all decisions go by."""
+        ...
+
+    def longest_insert_ms(self, table: str) -> int:
+        """For how long the longest insert into a table has been running: its rows are stamped, and not yet seen."""
         ...
 
 
@@ -45,3 +54,6 @@ class ClickHouseStore:
 
     def now(self) -> int:
         return int(self.rows("SELECT toUnixTimestamp64Milli(now64(3)) AS now", {})[0]["now"])
+
+    def longest_insert_ms(self, table: str) -> int:
+        return int(self.rows(_INSERTS, {"table": table})[0]["ms"])

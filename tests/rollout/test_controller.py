@@ -1,6 +1,7 @@
 """The controller on a real store, at the test's own time: walks stages, rolls back, is told off, dies and goes on."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -263,6 +264,41 @@ def test_the_gate_is_asked_aside_until_it_says_yes(
     assert stages_seen[-1] == "canary"
     assert asked == ["canary", "canary"]
     assert scene.events() == ["started", "confirmation_asked", "promoted"]
+
+
+def test_a_rollout_that_is_configured_no_more_serves_nobody(
+    scene: Scene, clickhouse_settings: ClickHouse
+) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 1200)
+    scene.later(2 * HOUR)
+    assert scene.poll().traffic_pct == 5
+    scene.settings = settings(clickhouse_settings)
+    scene.controller = scene.another("one")
+    scene.later(MINUTE)
+    assert scene.poll().phase is Phase.ABORTED
+    assert (scene.events()[-1], scene.routers.told[-1].traffic_pct) == ("removed", 0)
+    assert scene.poll().seq == 3
+
+
+def test_a_bucket_is_open_while_an_insert_of_it_runs(scene: Scene) -> None:
+    """Its rows are stamped with the time at which it began, and nobody sees them yet."""
+    scene.poll()
+    scene.later(5 * MINUTE)
+    keeper = Keeper(scene.store, scene.settings.controller)
+    assert keeper.closed_until(scene.store.at) == moment(NOW + 5 * MINUTE)
+    slow = """INSERT INTO pair_log (pair_id, request_id, outcome)
+        SELECT 'p' || toString(number), 'r', 'scored' FROM numbers(1000) WHERE NOT ignore(sleepEachRow(0.01))
+        SETTINGS function_sleep_max_microseconds_per_block = 100000000"""
+    with ThreadPoolExecutor(1) as pool:
+        inserting = pool.submit(ClockedStore(scene.settings.clickhouse).rows, slow, {})
+        while not scene.store.longest_insert_ms("pair_log"):
+            assert not inserting.done()
+        while scene.store.longest_insert_ms("pair_log") <= 1000:
+            assert not inserting.done()
+        assert keeper.closed_until(scene.store.at) == moment(NOW + 4 * MINUTE)
+        inserting.result()
+    assert keeper.closed_until(scene.store.at) == moment(NOW + 5 * MINUTE)
 
 
 def test_a_broker_that_is_away_delays_the_routers_and_nothing_else(scene: Scene) -> None:
