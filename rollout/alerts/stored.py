@@ -19,8 +19,8 @@ found whatever their age, for one day they will be resolved."""
 
 _ALERT = TypeAdapter(Alert)
 
-# One thread: it is small, and comes at every poll (100,000 decisions: 50 ms).
-# The alerts of the window, and from before it the triggers that no resolve came after.
+# The alerts of the window, and from before it the triggers that no resolve came after. By one thread, since it comes at
+# every poll and is small (100,000 decisions: 50 ms).
 _ALERTS = """
 WITH chosen AS (
     SELECT rollout, n, alert, alert_id FROM (

@@ -4,6 +4,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from shadowlane.errors import ConfigError
 from shadowlane.rollout.alerts import send, trial
 from shadowlane.rollout.alerts.channel import Channel
 from shadowlane.rollout.alerts.send import Answer, Request
+from shadowlane.rollout.state import Action
 from shadowlane.schemas.config import AlertChannel, Settings
-from tests.rollout.alerts.alerting import MINUTE
+from tests.rollout.alerts.alerting import alert
 from tests.rollout.alerts.conftest import Server
 from tests.rollout.alerts.receivers import ROUTING_KEY, SLACK_PATH, TOKEN, WHSEC
 
@@ -24,8 +26,6 @@ HOOK = Channel("hook", "webhook", 10, "https://example.com/hook", WHSEC)
 
 
 def now_ms() -> int:
-    import time
-
     return int(time.time() * 1000)
 
 
@@ -197,7 +197,8 @@ def test_no_secret_comes_back_out(server: Server, settings: Settings) -> None:
         assert not [secret for secret in SECRETS if secret in repr(outcome)]
     for configured in settings.alerts:
         channel = Channel.of(configured)
-        request = channel.request(_any_alert(), _any_alert(), now_ms())
+        told = alert(1, Action.TRIGGER, now_ms())
+        request = channel.request(told, told, now_ms())
         assert not [s for s in SECRETS if s in f"{channel!r} {request!r}"]
 
 
@@ -237,10 +238,3 @@ def test_a_channel_that_can_not_work_is_refused_at_once(
         Channel.of(AlertChannel.model_validate({"name": "x", **configured}))
     assert "hunter2" not in str(caught.value)
     assert "alert channel 'x'" in str(caught.value)
-
-
-def _any_alert() -> Any:
-    from shadowlane.rollout.state import Action
-    from tests.rollout.alerts.alerting import alert
-
-    return alert(1, Action.TRIGGER, now_ms() - MINUTE)
