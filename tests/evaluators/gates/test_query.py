@@ -216,6 +216,29 @@ def test_a_closed_bucket_never_changes_and_what_comes_late_is_in_its_own(store: 
     same(store.buckets(scope(5)), before)
 
 
+def test_a_session_is_what_comes_within_its_minutes_and_the_next_one_begins_after_as_long_a_silence(
+    store: Store,
+) -> None:
+    minutes = (0, 1, 2, 3, 5.9, 8.9, 9, 12)  # of one id, in sessions of three minutes
+    failed = (0, 3, 9)
+    rows = [Row(f"r{m}", m * MINUTE, FAILED if m in failed else Pair(), key="k") for m in minutes]
+    rows += [Row(f"n{m}", m * MINUTE, FAILED) for m in (1, 2)]
+    store.insert(rows)
+    of = scope(20, sessions_by="key", session_minutes=3)
+    found = [
+        (b.start, b.pairs, b.moments["candidate_error"].n, b.moments["candidate_error"].total)
+        for b in store.buckets(of)
+    ]
+    assert found == [
+        (at(1), 1, 1, 1),  # without a session, at once
+        (at(2), 1, 1, 1),
+        (at(3), 3, 1, pytest.approx(1 / 3)),  # what came at 0, 1 and 2; at 3 and 5.9 it went on
+        (at(11), 2, 1, 0.5),  # after three minutes of silence, at 8.9 and 9
+        (at(15), 1, 1, 0),
+    ]
+    same(store.buckets(of), expected_buckets(RULES, of, rows))
+
+
 def test_what_a_minute_costs_does_not_grow_with_the_stage(store: Store) -> None:
     store.client.command(
         "INSERT INTO pair_log (pair_id, request_id, rollout, epoch, ts, completed_at, stored_at, outcome)"
