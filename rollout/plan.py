@@ -11,8 +11,8 @@ from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.buckets import ALL
 from shadowlane.evaluators.gates.hypotheses import Hypothesis
 from shadowlane.evaluators.gates.rules import Cause
-from shadowlane.rollout.reckoning import Claim, Detection, Reckoning, SlicePlan, StagePlan, within
 from shadowlane.rollout.recent import Recent
+from shadowlane.rollout.reckoning import Claim, Detection, Reckoning, SlicePlan, StagePlan, within
 from shadowlane.rollout.simulation.baseline import Level, Sessions
 from shadowlane.rollout.simulation.effects import Effect
 from shadowlane.rollout.simulation.model import check_effect

@@ -16,7 +16,7 @@ from shadowlane.evaluators.gates.hypotheses import Observable
 from shadowlane.evaluators.gates.observables import Metric
 from shadowlane.evaluators.gates.reading import Rows, advance
 from shadowlane.evaluators.gates.scope import EPOCH, Scope, milliseconds, moment
-from shadowlane.rollout.simulation.baseline import Baseline, Level, Sessions, level_of
+from shadowlane.rollout.simulation.baseline import Baseline, Level, Sessions, Share, level_of
 from shadowlane.schemas.config import Rollout
 
 WINDOW = timedelta(hours=24)
@@ -144,9 +144,9 @@ def _moments(
     return seen, pairs, list(metrics.values()), list(tested.values())
 
 
-def _shares(rows: Rows, rollout: Rollout, scope: Scope) -> dict[tuple[str, ...], float]:
+def _shares(rows: Rows, rollout: Rollout, scope: Scope) -> tuple[Share, ...]:
     if not scope.slices:
-        return {(): 1.0}
+        return (Share((), 1.0),)
     parameters = {
         "rollout": rollout.name,
         "epoch": scope.epoch,
@@ -157,7 +157,7 @@ def _shares(rows: Rows, rollout: Rollout, scope: Scope) -> dict[tuple[str, ...],
     }
     found = rows(COMBINATIONS, parameters)
     total = sum(int(row["n"]) for row in found)
-    return {tuple(map(str, row["slices"])): int(row["n"]) / total for row in found}
+    return tuple(Share(tuple(map(str, row["slices"])), int(row["n"]) / total) for row in found)
 
 
 def _sessions(

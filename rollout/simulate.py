@@ -159,8 +159,8 @@ def _legs(
 ) -> list[Leg]:
     shares = {by.attribute: by.major_share for by in rollout.slices}
     cells = [
-        Cell(tuple(s for s in slices if s.partition("=")[0] in shares), share)
-        for slices, share in baseline.shares.items()
+        Cell(tuple(name for name in share.slices if name.partition("=")[0] in shares), share.part)
+        for share in baseline.shares
     ]
     hit = [number for number, cell in enumerate(cells) if not effect.slice or effect.slice in cell.slices]
     if effect.slice and not hit:

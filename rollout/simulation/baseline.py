@@ -7,7 +7,6 @@ is, the candidate's quality with the mean difference taken out, and how much bot
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
-from types import MappingProxyType
 
 from shadowlane.evaluators.gates.buckets import NO_MOMENTS, Moments
 from shadowlane.evaluators.gates.hypotheses import Observable
@@ -40,8 +39,8 @@ class Level:
     difference_sd: float = 0.1
     worthless: float = 0.0
     latency_spread: float = 0.5
-    others: Mapping[str, Spread] = field(default_factory=lambda: MappingProxyType({}))
-    measured: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    others: dict[str, Spread] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +52,24 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A combination of slices that occurs, and its part of the pairs."""
+
+    slices: tuple[str, ...]
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
     """Traffic, and where that is known from.
 
-    ``shares`` has, for each combination of slices that occurs, its part of the pairs; they sum to 1. ``sessions`` is
-    None where each pair is a unit of its own.
+    The parts of ``shares`` sum to 1. ``sessions`` is None where each pair is a unit of its own.
     """
 
     source: str
     pairs_per_hour: float
     level: Level = Level()
-    shares: Mapping[tuple[str, ...], float] = field(default_factory=lambda: MappingProxyType({(): 1.0}))
+    shares: tuple[Share, ...] = (Share((), 1.0),)
     sessions: Sessions | None = None
 
 

@@ -4,10 +4,10 @@ For the benchmark and the tests of the whole engine. In each call some runs go t
 says how far the two are apart.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from math import log
+from math import inf, log
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class Bound:
     """By run: the bucket (1, 2, …) after which it was rolled back, and that after which everything was shown; 0: never.
 
     ``alone`` is the number of the slice that decided a roll back by itself, 0 for none. ``apart`` is the largest
-    difference of log E, of any test in any slice, between these runs and the same ones in the real fold; ``restarted``
-    of those say whether a fold that was written down and read again half-way ended as the same.
+    difference of log E, of any test in any slice, between some of these runs and the same ones in the real fold;
+    ``restarted`` says whether those came to the very same where they were written down and read again on the way.
     """
 
     rolled_back: Ints
@@ -114,7 +114,7 @@ def _bound(
         if checked and number < checked_buckets:
             check.take(number, drawn)
             if number + 1 == checked_buckets:
-                apart = check.apart(stages)
+                apart = check.apart(stages, rolled)
         if until(rolled):
             break
     return Bound(rolled, shown, alone, apart, check.restarted)
@@ -142,27 +142,32 @@ class _Check:
     def restarted(self) -> bool:
         return all(kept == whole for kept, whole in zip(self._kept, self._folds, strict=True))
 
-    def apart(self, stages: Stages) -> float:
-        gains, alarms, together = stages.log_gains(), stages.alarms(), stages.alarm().together
-        return max(
-            (
-                difference
-                for run, state in enumerate(self._folds)
-                for difference in self._differences(state, gains[run], alarms[run], float(together[run]))
-            ),
-            default=0.0,
-        )
+    def apart(self, stages: Stages, rolled_back: Ints) -> float:
+        """The largest difference of log E; infinite where a roll back came in another bucket.
 
-    def _differences(self, state: Fold, gains: Floats, alarms: Floats, together: float) -> Iterable[float]:
+        After one, the evidence for it is no longer looked at, and `Stages` does not follow it to 10^1000 and back.
+        """
+        gains, alarms, together = stages.log_gains(), stages.alarms(), stages.alarm().together
+        differences = [0.0]
+        for run, state in enumerate(self._folds):
+            latched = 0 if state.latch is None else (state.latch.since - EPOCH) // _MINUTE + 1
+            if latched != rolled_back[run]:
+                return inf
+            differences += self._gains(state, gains[run])
+            if not latched:
+                differences += self._alarms(state, alarms[run], float(together[run]))
+        return max(differences)
+
+    def _gains(self, state: Fold, gains: Floats) -> Iterator[float]:
         for name, one in state.slices.items():
-            place = self._slices.index(name)
-            for h, log_e in zip(self._rules.required, gains[place], strict=True):
+            for h, log_e in zip(self._rules.required, gains[self._slices.index(name)], strict=True):
                 yield abs(one.gains[h.name].log_e - float(log_e))
-            for h, e in zip(self._rules.watched, alarms[place], strict=True):
+
+    def _alarms(self, state: Fold, alarms: Floats, together: float) -> Iterator[float]:
+        weighed = []
+        for place, (name, one) in enumerate(state.slices.items()):
+            for h, e in zip(self._rules.watched, alarms[self._slices.index(name)], strict=True):
                 yield abs(one.alarms[h.name].log_e - log(e))
-        weighed = [
-            log(budget_share(place, sliced=state.sliced)) + one.log_alarm
-            for place, one in enumerate(state.slices.values())
-        ]
+            weighed.append(log(budget_share(place, sliced=state.sliced)) + one.log_alarm)
         if weighed:
             yield abs(log_sum_exp(weighed) - log(together))

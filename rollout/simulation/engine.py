@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_LARGEST_LOG = 600.0
-_LARGEST = 1e290
+_LARGEST_LOG = 300.0
+_LARGEST = 1e150
 
 
 class Layout:

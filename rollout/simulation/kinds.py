@@ -14,6 +14,9 @@ Values: TypeAlias = Mapping[str, float]
 """An observable's name -> its value. Without an entry the pair has not got it."""
 
 
+_NO_SPREAD = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """Pairs that are alike: how probable one is, and what the tests see of it.
@@ -103,7 +106,7 @@ def two_points(mean: float, sd: float) -> tuple[tuple[float, float], ...]:
     """(probability, value) in [0, 1] with this mean and, where that is possible at all, this standard deviation."""
     mean = min(max(mean, 0.0), 1.0)
     sd = min(sd, sqrt(mean * (1 - mean)))
-    if sd == 0:
+    if sd < _NO_SPREAD:
         return ((1.0, mean),)
     low, high = mean - sd, mean + sd
     if high > 1:
@@ -129,7 +132,8 @@ def _kind(probability: float, candidate_failed: bool, stable_failed: bool, c: fl
 
 
 def _arm(mean: float, sd: float, worthless: float) -> tuple[tuple[float, float], ...]:
-    """(probability, quality) of one arm's answers, ``worthless`` of them 0."""
+    """(probability, quality) of one arm's answers, ``worthless`` of them 0, as far as the mean allows."""
+    worthless = min(worthless, 1 - mean)
     rest = min(mean / (1 - worthless), 1.0) if worthless < 1 else 0.0
     fine = tuple(((1 - worthless) * p, x) for p, x in two_points(rest, sd))
     return ((worthless, 0.0), *fine) if worthless else fine

@@ -27,8 +27,8 @@ def mix_of(level: Level, hypotheses: Iterable[Hypothesis], changes: Sequence[Cha
             level.quality,
             level.quality_sd,
             level.difference_sd,
-            min(level.worthless, 1 - answers),
-            min(level.worthless, 1 - level.quality),
+            level.worthless,
+            level.worthless,
         ),
     )
     others = {h.observable.name: h.observable for h in hypotheses if h.observable.name not in _OWN}
