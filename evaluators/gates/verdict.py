@@ -70,6 +70,7 @@ class Verdict:
     is how many pairs more a promotion takes at the effect seen so far: 0 where pairs are not what is missing,
     None where it would never come. ``promote`` has the required claims of all traffic, then those of the major
     slices; ``alarms`` the causes in all traffic, then in each slice. ``roll_back`` is the latch: set once, it stays.
+    ``untracked`` is `Fold.untracked`: pairs of slices that nobody looks at, since too many came before them.
     """
 
     verdict: Decision
@@ -83,6 +84,7 @@ class Verdict:
     alarms: tuple[Evidence, ...]
     roll_back: Latch | None
     metrics: tuple[MetricReport, ...]
+    untracked: int = 0
 
 
 def decide(
@@ -139,6 +141,7 @@ def decide(
         alarms=_alarms(rules, fold),
         roll_back=fold.latch,
         metrics=_metrics(rules, judged[0]),
+        untracked=fold.untracked,
     )
 
 

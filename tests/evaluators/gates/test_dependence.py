@@ -64,7 +64,7 @@ def test_sessions_as_units_keep_the_error_budget_and_their_pairs_one_by_one_woul
     by_session = highest(hypothesis, 500, Draw(hypothesis, True, seed=1))
     assert (by_session >= THRESHOLD).sum() <= MOST_ROLLED_BACK
     pair_by_pair = highest(hypothesis, 500, Draw(hypothesis, False, seed=1))
-    assert (pair_by_pair >= THRESHOLD).mean() > 0.1
+    assert (pair_by_pair >= THRESHOLD).mean() > 0.5
 
 
 @pytest.mark.parametrize("alike", [True, False], ids=["slices that go wrong together", "slices apart"])
