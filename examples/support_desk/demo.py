@@ -1,8 +1,9 @@
-"""The demo: two candidates for the support desk's model on the same traffic, and a verdict on each.
+"""The demo: two candidates for the support desk's model, on the same traffic, each walked as far as it is good for.
 
-Starts the models, shadowlane with its embedded servers, and the desk twice; sends the traffic; prints both
-reports; checks that the good candidate is promoted, that the one with the subtle fault is rolled back, and that
-both ledgers add up; and stops all of it. Exit code 0 if everything came out so, 1 if not.
+Starts the models, a pager, shadowlane with its embedded servers, and the desk twice; lets customers write until
+both rollouts are decided; prints history, report and page; checks that the good candidate became the stable version
+stage by stage, that the one with the subtle fault was taken out before any customer had an answer of it, and that
+everything adds up; and stops all of it. Exit code 0 if everything came out so, 1 if not.
 
     python demo.py [--keep]
 
@@ -10,128 +11,53 @@ What it writes is in .demo/ beside the Makefile: logs, the store's data, the rep
 """
 
 import argparse
+import asyncio
 import fcntl
 import json
-import os
 import shutil
 import signal
-import socket
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from subprocess import DEVNULL, Popen, TimeoutExpired, run
+from subprocess import DEVNULL, run
 from typing import Any, TextIO
-
-from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))  # what stands beside this file is imported from the root, as the tests do
+
+from examples.support_desk import checks, pager  # noqa: E402
+from examples.support_desk.processes import (  # noqa: E402
+    SHADOWLANE,
+    DemoError,
+    Processes,
+    ask,
+    ask_store,
+    console,
+    free_ports,
+    read_json,
+    show,
+    step,
+)
+from examples.support_desk.traffic import Desk  # noqa: E402
+from examples.support_desk.walk import pages_in, walk  # noqa: E402
+from shadowlane.schemas.config import load  # noqa: E402
+
 WORK = ROOT / ".demo"
-SHADOWLANE = [sys.executable, "-m", "shadowlane.cli"]
-PASSES = 5  # of the 306 tickets, to each desk
 DESKS = {"desk-2": "support-desk-eu", "desk-2-mini": "support-desk-us"}  # rollout -> service
-WANTED = {"desk-2": "promote", "desk-2-mini": "roll_back"}
 SETTLE_SECONDS = 60.0
 
-console = Console(highlight=False, soft_wrap=True)
 
-
-class DemoError(Exception):
-    """The demo can't go on; the message says why."""
-
-
-class Processes:
-    """What the demo has started. Each in a session of its own, so that Ctrl-C reaches the demo alone."""
-
-    def __init__(self) -> None:
-        self._started: list[tuple[str, Popen[bytes], float]] = []
-
-    def start(self, name: str, argv: list[str], patience: float = 10.0, **environment: str) -> None:
-        """``patience``: how many seconds it may take to stop."""
-        with (WORK / f"{name}.log").open("ab") as log:
-            process = Popen(
-                argv,
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | environment,
-                start_new_session=True,
-            )
-        self._started.append((name, process, patience))
-
-    def check(self) -> None:
-        for name, process, _ in self._started:
-            if process.poll() is not None:
-                raise DemoError(f"{name} ended, with exit code {process.returncode}")
-
-    def stop(self) -> None:
-        """The last one first: services send what they hold while Kafka is still there."""
-        for _, process, patience in reversed(self._started):
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(patience)
-                except TimeoutExpired:
-                    console.print(f"  process {process.pid} does not stop; killing it", style="yellow")
-            _kill_group(process.pid)
-            process.wait()
-        self._started.clear()
-
-
-def _kill_group(pid: int) -> None:
-    """What is left of a session, should anything have outlived the process that led it."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    """One line for one step; while it takes its time, something moves."""
-    started = time.monotonic()
-    with console.status(what):
-        if not console.is_terminal:
-            console.print(f"… {what}")
-        yield
-    console.print(f"[green]✓[/] {what} [dim]{time.monotonic() - started:.0f} s[/]")
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http address
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def wait_for(what: str, ready: Callable[[], bool], processes: Processes, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        processes.check()
-        if time.monotonic() > deadline:
-            raise DemoError(f"{what} took more than {seconds:.0f} s")
-        time.sleep(0.2)
-
-
-def write_config(kafka: int, store: int, models: int) -> Path:
+def write_config(kafka: int, store: int, models: int, on_call: int) -> Path:
     """The example's configuration with this run's ports in it."""
     text = (HERE / "shadowlane.yaml").read_text(encoding="utf-8")
     ports = {
         "127.0.0.1:9092": f"127.0.0.1:{kafka}",
         "port: 8123": f"port: {store}",
         "127.0.0.1:9100": f"127.0.0.1:{models}",
+        "127.0.0.1:9200": f"127.0.0.1:{on_call}",
     }
     for old, new in ports.items():
         if old not in text:
@@ -142,121 +68,129 @@ def write_config(kafka: int, store: int, models: int) -> Path:
     return path
 
 
-def read_report(rollout: str, config: Path) -> dict[str, Any]:
-    done = run(
-        [*SHADOWLANE, "report", rollout, "--json", "--config", str(config)],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DemoError(f"shadowlane report {rollout} failed: {done.stderr.decode(errors='replace').strip()}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    (WORK / f"report-{rollout}.json").write_bytes(done.stdout)
-    return report
+def start(processes: Processes, config: Path, desks: dict[str, Desk], ports: dict[str, int]) -> None:
+    """Everything, until each desk's router knows of its rollout."""
+    models, on_call = f"http://127.0.0.1:{ports['models']}", f"http://127.0.0.1:{ports['on_call']}"
+    with step("starting three models (desk-1, desk-2, desk-2-mini), a pager, shadowlane with its servers"):
+        secret = pager.new_secret()
+        processes.start("models", script("models", ports["models"]))
+        to_pager = [*script("pager", ports["on_call"]), "--pages", str(WORK / "pages.jsonl")]
+        processes.start("pager", to_pager, ON_CALL_SECRET=secret)
+        up = [*SHADOWLANE, "up", "--config", str(config), "--data", str(WORK / "data")]
+        processes.start("shadowlane", up, patience=30.0, ON_CALL_SECRET=secret)
+        processes.wait_for("the start of the models", lambda: bool(read_json(f"{models}/v1/models")), 30)
+        processes.wait_for("the start of the pager", lambda: bool(read_json(on_call)), 30)
+        status = [*SHADOWLANE, "status", "--wait", "5", "--config", str(config)]
+        processes.wait_for(
+            "the start of shadowlane",
+            lambda: run(status, stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0,
+            90,
+        )
+    with step(f"starting the desk twice, mirror and router attached ({', '.join(DESKS.values())})"):
+        for rollout, desk in desks.items():
+            processes.start(
+                DESKS[rollout],
+                script("service", int(desk.url.rpartition(":")[2])),
+                DESK_SERVICE=DESKS[rollout],
+                DESK_ROLLOUT=rollout,
+                OPENAI_BASE_URL=f"{models}/v1",
+                OPENAI_API_KEY="of-no-use-here",
+                SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{ports['kafka']}",
+            )
+        for rollout, desk in desks.items():
+            processes.wait_for(f"the start of {DESKS[rollout]}", partial(knows, desk, rollout), 60)
 
 
-def settle(config: Path, sent: int, processes: Processes) -> dict[str, dict[str, Any]]:
+def script(name: str, port: int) -> list[str]:
+    return [sys.executable, str(HERE / f"{name}.py"), "--port", str(port)]
+
+
+def knows(desk: Desk, rollout: str) -> bool:
+    """Whether the desk is up, and its router has heard of the rollout."""
+    health = read_json(f"{desk.url}/health")
+    return bool(health) and rollout in health["router"]["states"]
+
+
+def settle(config: Path, desks: dict[str, Desk], processes: Processes) -> dict[str, dict[str, Any]]:
     """The reports, once every request that was sent is in its row of the ledger; else as they stand."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
+    reports: dict[str, dict[str, Any]] = {}
+    while len(reports) < len(desks):
         processes.check()
-        reports = {rollout: read_report(rollout, config) for rollout in DESKS}
-        ledgers = [report["ledger"] for report in reports.values()]
-        if all(ledger["eligible"] >= sent and not ledger["in_flight"] for ledger in ledgers):
-            return reports
-        if time.monotonic() > deadline:
-            return reports
-        time.sleep(1.0)
+        for rollout, desk in desks.items():
+            if rollout not in reports:
+                report = ask("report", rollout, config=config)
+                ledger = report["ledger"]
+                settled = ledger["eligible"] >= desk.answers.total() and not ledger["in_flight"]
+                if settled or time.monotonic() > deadline:
+                    reports[rollout] = report
+                    (WORK / f"report-{rollout}.json").write_text(json.dumps(report), encoding="utf-8")
+    return reports
 
 
-def faults(reports: dict[str, dict[str, Any]], sent: int) -> list[str]:
-    """What did not come out as it should; nothing, if all is well."""
-    found = []
-    for rollout, report in reports.items():
-        ledger = report["ledger"]
-        if report["verdict"] != WANTED[rollout]:
-            found.append(f"{rollout}: the verdict is {report['verdict']}, and should be {WANTED[rollout]}")
-        if not ledger["adds_up"]:
-            found.append(f"{rollout}: the ledger does not add up: {ledger}")
-        if ledger["in_flight"]:
-            found.append(f"{rollout}: {ledger['in_flight']} requests are still on their way: {ledger}")
-        if ledger["eligible"] != sent:
-            found.append(f"{rollout}: the ledger knows of {ledger['eligible']} requests; {sent} were sent")
-    return found
-
-
-def show(*arguments: str, config: Path) -> None:
-    """One of shadowlane's own commands, as a user would type it, with what it prints."""
-    console.print(f"\n[bold]$ shadowlane {' '.join(arguments)}[/]")
-    sys.stdout.flush()
-    width = {} if console.is_terminal else {"COLUMNS": "110"}
-    environment = os.environ | width | {"SHADOWLANE_CONFIG": str(config)}
-    if run([*SHADOWLANE, *arguments], env=environment, check=False).returncode:
-        raise DemoError(f"shadowlane {' '.join(arguments)} failed")
+def check(config: Path, desks: dict[str, Desk], reports: dict[str, dict[str, Any]], store: int) -> bool:
+    """Says what came out, and whether all of it is as it should be."""
+    settings = load(config)
+    states = {state["rollout"]: state for state in ask("rollout", "status", config=config)}
+    claims = []
+    for name, desk in desks.items():
+        rollout, pairs = settings.rollout(name), ask_store(store, checks.PAIRS.format(rollout=name))
+        claims += [
+            checks.outcome(name, states[name], reports[name], desk.answers.total()),
+            checks.shares(rollout, desk, pairs),
+            checks.sticky(rollout, desk),
+            checks.arms(rollout, pairs),
+        ]
+    claims.append(checks.paged(pages_in(WORK / "pages.jsonl")))
+    console.print()
+    for claim in claims:
+        for fault in claim.faults:
+            console.print(f"[red]✗[/] {fault}")
+        if not claim.faults:
+            console.print(f"[green]✓[/] {claim.says}")
+    return not any(claim.faults for claim in claims)
 
 
 def demonstrate(processes: Processes, keep: bool) -> bool:
     """All of it. Whether it came out as it should."""
-    kafka, store, models, *desk_ports = free_ports(3 + len(DESKS))
-    config = write_config(kafka, store, models)
-    desks = {s: f"http://127.0.0.1:{port}" for s, port in zip(DESKS.values(), desk_ports, strict=True)}
-    with step(
-        "starting three models (desk-1, desk-2, desk-2-mini), and shadowlane with its embedded servers"
-    ):
-        processes.start("models", [sys.executable, str(HERE / "models.py"), "--port", str(models)])
-        up = [*SHADOWLANE, "up", "--config", str(config), "--data", str(WORK / "data")]
-        processes.start("shadowlane", up, patience=30.0)
-        ask = [*SHADOWLANE, "status", "--config", str(config)]
-        wait_for(
-            "the start of the models", lambda: answers(f"http://127.0.0.1:{models}/v1/models"), processes, 30
-        )
-        wait_for(
-            "the start of shadowlane",
-            lambda: run([*ask, "--wait", "5"], stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0,
-            processes,
-            90,
-        )
-    with step(f"starting the support desk twice, on desk-1, the mirror attached ({', '.join(desks)})"):
-        for service, url in desks.items():
-            processes.start(
-                service,
-                [sys.executable, str(HERE / "service.py"), "--port", url.rpartition(":")[2]],
-                DESK_SERVICE=service,
-                OPENAI_BASE_URL=f"http://127.0.0.1:{models}/v1",
-                OPENAI_API_KEY="of-no-use-here",
-                SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{kafka}",
-            )
-        for service, url in desks.items():
-            wait_for(f"the start of {service}", partial(answers, f"{url}/health"), processes, 30)
-    sent = PASSES * sum(1 for _ in (HERE / "tickets.jsonl").open(encoding="utf-8"))
-    traffic = [sys.executable, str(HERE / "traffic.py"), *(f"{url}/triage" for url in desks.values())]
+    kafka, store, models, on_call, *of_desks = free_ports(4 + len(DESKS))
+    ports = {"kafka": kafka, "store": store, "models": models, "on_call": on_call}
+    config = write_config(**ports)
+    desks = {name: Desk(f"http://127.0.0.1:{port}") for name, port in zip(DESKS, of_desks, strict=True)}
+    start(processes, config, desks, ports)
     console.print(
-        f"  {sent:,} tickets to each desk; desk-2 is shadowed on the first, desk-2-mini on the second"
+        "\n  Customers write to both desks, which run on desk-1. The first tries desk-2 out, the second\n"
+        "  desk-2-mini: who does not answer a customer is asked in the shadow, and the answers compared.\n"
     )
-    if run([*traffic, "--passes", str(PASSES)], check=False).returncode:
-        raise DemoError("a desk did not answer every ticket")
-    with step("waiting until every request is in its row of the ledger"):
-        reports = settle(config, sent, processes)
-    for rollout in DESKS:
-        show("report", rollout, config=config)
-    show("pairs", "desk-2-mini", "--worst", "3", config=config)
-    wrong = faults(reports, sent)
+    asyncio.run(walk(desks, processes, first_page))
+    if failures := {DESKS[name]: dict(desk.failures) for name, desk in desks.items() if desk.failures}:
+        raise DemoError(f"a desk did not answer every ticket: {failures}")
     console.print()
-    for fault in wrong:
-        console.print(f"[red]✗[/] {fault}")
-    if not wrong:
-        for rollout, report in reports.items():
-            verdict = report["verdict"].replace("_", " ")
-            console.print(f"[green]✓[/] {rollout}: {verdict}, and the ledger of {sent:,} requests adds up")
+    with step("waiting until every request is in its row of the ledger"):
+        reports = settle(config, desks, processes)
+    for rollout in DESKS:
+        show("rollout", "history", rollout, config=config)
+        show("report", rollout, config=config)
+    show("pairs", "desk-2-mini", "--worst", "1", config=config)
+    for page in pages_in(WORK / "pages.jsonl"):
+        console.print("\n[bold]what on-call was paged with[/]")
+        console.print(pager.text(page), markup=False)
+    came_out = check(config, desks, reports, store)
     if keep:
         with suppress(KeyboardInterrupt):
-            stay(processes, config, desks, store, models)
-    return not wrong
+            stay(processes, config, desks, ports)
+    return came_out
 
 
-def stay(processes: Processes, config: Path, desks: dict[str, str], store: int, models: int) -> None:
+def first_page() -> str | None:
+    """What on-call was paged with first; None while all is quiet."""
+    pages = pages_in(WORK / "pages.jsonl")
+    return pages[0]["data"]["summary"] if pages else None
+
+
+def stay(processes: Processes, config: Path, desks: dict[str, Desk], ports: dict[str, int]) -> None:
     """Everything stays up until Ctrl-C, with a word on where to look."""
-    triage = " ".join(f"{url}/triage" for url in desks.values())
+    urls = {DESKS[rollout]: desk.url for rollout, desk in desks.items()}
     bin_dir = Path(sys.executable).parent
     sql = (
         "SELECT attributes['language'] AS language, count() AS pairs, round(avg(candidate_quality), 3) AS quality "
@@ -269,14 +203,15 @@ Everything stays up until Ctrl-C. In another terminal:
   {bin_dir}/shadowlane status
   {bin_dir}/shadowlane report desk-2-mini
   {bin_dir}/shadowlane pairs desk-2-mini --worst 20
-  {sys.executable} {HERE / "traffic.py"} {triage}
+  {bin_dir}/shadowlane rollout return desk-2 --by me --reason "to see it"
+  {sys.executable} {HERE / "traffic.py"} {" ".join(urls.values())}
 
 Which customers desk-2-mini fails, from ClickHouse itself:
 
-  curl -s http://127.0.0.1:{store}/ --data-binary "{sql}"
+  curl -s http://127.0.0.1:{ports['store']}/ --data-binary "{sql}"
 
-  models           http://127.0.0.1:{models}/v1
-{chr(10).join(f"  {name:<16} {url}/triage, {url}/health" for name, url in desks.items())}
+  models           http://127.0.0.1:{ports['models']}/v1
+{chr(10).join(f"  {name:<16} {url}/triage, {url}/health" for name, url in urls.items())}
   logs             {WORK}
 """)  # fmt: skip
     while True:
@@ -310,12 +245,12 @@ def take_work_folder() -> TextIO:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Two candidates for the support desk's model, two verdicts.")
+    parser = argparse.ArgumentParser(description="Two candidates for the support desk's model.")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, until Ctrl-C")
     keep = parser.parse_args().keep
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
-    processes = Processes()
+    processes = Processes(WORK)
     came_out = False
     try:
         with take_work_folder():

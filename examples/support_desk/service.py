@@ -1,9 +1,10 @@
 """The example service: the support desk of Holm & Hedge, a shop for house and garden.
 
 A ticket comes in, a model triages it, its answer goes back as JSON. That is all there is to the service; the
-three lines that attach the mirror are marked. Each request to the model is then mirrored onto Kafka with the
-answer that it got, and the candidate is asked beside it. The desk notices nothing of this, also when Kafka is
-away.
+five lines that attach it to shadowlane are marked. The mirror (1 to 3) puts each request to the model onto Kafka with
+the answer that it got, and the other version is asked beside it. The router (1, 4, 5) says which version answers a
+customer: always the same one, until the rollout goes on. The desk waits for neither; while Kafka is away it answers
+as before.
 
     OPENAI_BASE_URL=… OPENAI_API_KEY=… python service.py --port 8000
     curl -d '{"id": "T-0001", "language": "en", "channel": "chat", "customer": "C-1", "text": "…"}' \
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shadowlane import Mirror  # 1
+from shadowlane import Mirror, Router  # 1
 
 PROMPT_ID = "triage-v3"
 PROMPT = """You triage the tickets of Holm & Hedge, a shop for house and garden. Answer with one JSON object:
@@ -38,6 +39,8 @@ low for praise and for questions before an order. normal for the rest. A human i
 MODEL = os.environ.get("DESK_MODEL", "desk-1")
 mirror = Mirror(service=os.environ.get("DESK_SERVICE", "support-desk"))  # 2
 client = mirror.wrap(AsyncOpenAI())  # 3
+router = Router()  # 4
+ROLLOUT = os.environ.get("DESK_ROLLOUT", "desk-2")
 
 
 async def triage(request: Request) -> Response:
@@ -49,23 +52,25 @@ async def triage(request: Request) -> Response:
     except (ValueError, TypeError, KeyError) as exc:
         return JSONResponse({"error": f"not a ticket: {exc!r}"}, status_code=400)
     slices = {"language": ticket["language"], "channel": ticket["channel"], "prompt_id": PROMPT_ID}
+    parameters = {
+        "model": MODEL,
+        "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}],
+        "response_format": {"type": "json_object"},
+        "temperature": 0,
+    }
     try:
-        with mirror.context(key=who, attributes=slices):  # what the verdict can be cut by; optional
-            completion = await client.chat.completions.create(
-                model=MODEL,
-                messages=[{"role": "system", "content": PROMPT}, {"role": "user", "content": question}],
-                response_format={"type": "json_object"},
-                temperature=0,
-            )
+        with router.serving(ROLLOUT, who, attributes=slices) as choice:  # 5
+            completion = await client.chat.completions.create(**choice.applied_to(parameters))
         answer = json.loads(completion.choices[0].message.content or "")
     except (APIError, ValueError) as exc:
         return JSONResponse({"error": f"the model gave no triage: {exc}"}, status_code=502)
-    return JSONResponse(answer)
+    # For whoever wants to know which model it was: here the demo's customers, who count.
+    return JSONResponse(answer, headers={"x-model": completion.model, "x-stage": choice.stage})
 
 
 async def health(request: Request) -> Response:
-    """Up, and what the mirror has seen so far."""
-    return JSONResponse({"up": True, "mirror": mirror.stats()})
+    """Up, what the mirror has seen so far, and what the router knows."""
+    return JSONResponse({"up": True, "mirror": mirror.stats(), "router": router.stats()})
 
 
 app = Starlette(routes=[Route("/triage", triage, methods=["POST"]), Route("/health", health)])
@@ -75,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The support desk.")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
+    router.wait_ready(5)  # so that a restart moves nobody; without Kafka the desk opens all the same
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning")
 
 

@@ -1,8 +1,8 @@
-"""The example's customers: they send every ticket of tickets.jsonl to the desks given, several times over.
+"""The example's customers: they send the tickets of tickets.jsonl to the desks given, and count who answered.
 
 A few customers write at once to each desk, each waiting for the answer before the next one writes.
 
-    python traffic.py http://127.0.0.1:8000/triage --passes 4
+    python traffic.py http://127.0.0.1:8000 --passes 4
 
 The exit code is 1 where a desk did not answer every ticket.
 """
@@ -13,16 +13,36 @@ import json
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 TICKETS = Path(__file__).with_name("tickets.jsonl")
 CUSTOMERS_AT_ONCE = 6  # per desk
 SECONDS_TO_ANSWER = 30
+
+
+@dataclass
+class Desk:
+    """Where a desk is, and what its customers got: answers by (stage, customer, model), failures by kind."""
+
+    url: str
+    answers: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    closed: bool = False  # no customer writes any more
+
+    def by_model(self, stage: str | None = None) -> Counter[str]:
+        """Answers by model, in one stage or in all."""
+        found: Counter[str] = Counter()
+        for (in_stage, _, model), count in self.answers.items():
+            if stage in (None, in_stage):
+                found[model] += count
+        return found
 
 
 def load_tickets() -> list[dict[str, Any]]:
@@ -31,66 +51,65 @@ def load_tickets() -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key != "answer"} for line in lines]
 
 
-def in_order(tickets: list[dict[str, Any]], passes: int) -> list[dict[str, Any]]:
-    """Every ticket once in each pass, each pass in another order, and always the same ones."""
+def in_order(tickets: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every ticket once in each pass, each pass in another order, always the same ones, without end."""
     shuffled = random.Random(5)  # noqa: S311 - the order of a demo, no secret
-    return [ticket for _ in range(passes) for ticket in shuffled.sample(tickets, len(tickets))]
+    while True:
+        yield from shuffled.sample(tickets, len(tickets))
 
 
-async def write(
-    session: aiohttp.ClientSession, desk: str, tickets: list[dict[str, Any]], progress: Progress, bar: TaskID
-) -> Counter[str]:
-    """All ``tickets`` to one desk; what came of them, by kind."""
-    waiting = iter(tickets)
-    outcomes: Counter[str] = Counter()
+async def write(session: aiohttp.ClientSession, desk: Desk, tickets: Iterator[dict[str, Any]]) -> None:
+    """Sends ``tickets`` to one desk until there are no more, or the desk is closed."""
 
     async def customer() -> None:
-        for ticket in waiting:
+        for ticket in tickets:
             try:
-                async with session.post(desk, json=ticket) as answer:
+                async with session.post(f"{desk.url}/triage", json=ticket) as answer:
                     await answer.read()
-                    outcomes["answered" if answer.status == 200 else f"HTTP {answer.status}"] += 1
+                    if answer.status == 200:
+                        stage, model = answer.headers["x-stage"], answer.headers["x-model"]
+                        desk.answers[stage, ticket["customer"], model] += 1
+                    else:
+                        desk.failures[f"HTTP {answer.status}"] += 1
             except (aiohttp.ClientError, TimeoutError) as exc:
-                outcomes[type(exc).__name__] += 1
-            progress.advance(bar)
+                desk.failures[type(exc).__name__] += 1
+            if desk.closed:
+                return
 
     await asyncio.gather(*(customer() for _ in range(CUSTOMERS_AT_ONCE)))
-    return outcomes
 
 
-async def run(desks: list[str], passes: int) -> list[Counter[str]]:
-    """The whole traffic, to all desks at the same time."""
-    tickets = in_order(load_tickets(), passes)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    timeout = aiohttp.ClientTimeout(total=SECONDS_TO_ANSWER)
-    with Progress(*columns, console=Console()) as progress:
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            return await asyncio.gather(
-                *(
-                    write(session, desk, tickets, progress, progress.add_task(desk, total=len(tickets)))
-                    for desk in desks
-                )
-            )
+def new_session() -> aiohttp.ClientSession:
+    """To be made within a running loop."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_TO_ANSWER))
+
+
+async def run(desks: list[Desk], passes: int) -> None:
+    """So many passes to all desks, at the same time."""
+    tickets = load_tickets()
+    async with new_session() as session:
+        await asyncio.gather(
+            *(write(session, desk, islice(in_order(tickets), passes * len(tickets))) for desk in desks)
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Customers who write to support desks.")
-    parser.add_argument(
-        "desk", nargs="+", help="where a desk takes tickets, such as http://127.0.0.1:8000/triage"
-    )
+    parser.add_argument("desk", nargs="+", help="where a desk is, such as http://127.0.0.1:8000")
     parser.add_argument("--passes", type=int, default=1, help="how often each ticket is sent")
     arguments = parser.parse_args()
+    desks = [Desk(url) for url in arguments.desk]
     try:
-        outcomes_by_desk = asyncio.run(run(arguments.desk, arguments.passes))
+        with Console(stderr=True).status("customers write"):
+            asyncio.run(run(desks, arguments.passes))
     except KeyboardInterrupt:
         sys.exit(130)
-    failed = False
-    for desk, outcomes in zip(arguments.desk, outcomes_by_desk, strict=True):
-        for outcome, count in outcomes.items():
-            if outcome != "answered":
-                print(f"{desk}: {count} tickets ended with {outcome}", file=sys.stderr)
-                failed = True
-    sys.exit(1 if failed else 0)
+    for desk in desks:
+        for model, count in desk.by_model().items():
+            print(f"{desk.url}: {count} answers by {model}")
+        for failure, count in desk.failures.items():
+            print(f"{desk.url}: {count} tickets ended with {failure}", file=sys.stderr)
+    sys.exit(1 if any(desk.failures for desk in desks) else 0)
 
 
 if __name__ == "__main__":
