@@ -41,6 +41,13 @@ ConfigFile = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Effects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--effect", metavar="EFFECT", help="Such as 'error_rate +1%' or 'quality_score -0.02 in language=de'."
+    ),
+]
+PairsPerHour = Annotated[float | None, typer.Option(min=1, help="Else as in recent traffic.")]
 By = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who says so; else the user of this session.")
 ]
@@ -293,23 +300,26 @@ def alerts_test(
 
 
 @app.command()
-def plan(rollout: RolloutName = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def plan(
+    rollout: RolloutName = None,
+    config: ConfigFile = None,
+    effect: Effects = None,
+    pairs_per_hour: PairsPerHour = None,
+    as_json: AsJson = False,
+) -> None:
     """From recent traffic: how many pairs and hours each stage needs, and what can't be decided in its time."""
     from shadowlane.cli.planning import run_plan
 
-    run_plan(load(config), rollout, as_json=as_json)
+    run_plan(load(config), rollout, effect or [], pairs_per_hour=pairs_per_hour, as_json=as_json)
 
 
 @app.command()
 def simulate(
     rollout: RolloutName = None,
     config: ConfigFile = None,
-    effect: Annotated[
-        list[str] | None,
-        typer.Option("--effect", metavar="EFFECT", help="Such as 'error_rate +1%' or 'quality_score -0.02'."),
-    ] = None,
+    effect: Effects = None,
     runs: Annotated[int, typer.Option(min=10, help="How many rollouts to simulate of each effect.")] = 300,
-    pairs_per_hour: Annotated[float | None, typer.Option(min=1, help="Else as in recent traffic.")] = None,
+    pairs_per_hour: PairsPerHour = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same result.")] = 1,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="An SVG of the detection times.")
