@@ -18,7 +18,9 @@ the same evidence (``apart``: the largest difference of log E), also after it wa
 
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import sqrt
+from operator import le
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -201,7 +203,7 @@ def _total_outage() -> dict[str, Any]:
             runs=LATE_RUNS,
             to=outage,
             hit=hit,
-            changed=lambda n, before=before: n >= before,
+            changed=partial(le, before),
             slices=cells,
         )
         met = ended.rolled_back[(ended.rolled_back == 0) | (ended.rolled_back > before)]
