@@ -34,14 +34,16 @@ ORDER BY epoch = {epoch:String} DESC, last_ms DESC
 LIMIT 1
 """
 COMBINATIONS = """
-SELECT
-    arrayFilter(a -> mapContains(attributes, a), {by:Array(String)}) AS there,
-    arrayMap(a -> concat(a, '=', attributes[a]), there) AS slices,
-    count() AS n
-FROM pair_log
-WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND outcome = 'scored'
-    AND stored_at >= {since_ms:Int64} AND stored_at < {until_ms:Int64}
-GROUP BY there, slices
+SELECT slices, count() AS n
+FROM (
+    SELECT
+        mapUpdate(attributes, map('service', service, 'route', route)) AS all,
+        arrayMap(a -> concat(a, '=', all[a]), arrayFilter(a -> all[a] != '', {by:Array(String)})) AS slices
+    FROM pair_log
+    WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND outcome = 'scored'
+        AND stored_at >= {since_ms:Int64} AND stored_at < {until_ms:Int64}
+)
+GROUP BY slices
 ORDER BY n DESC, slices
 LIMIT {most:UInt32}
 """

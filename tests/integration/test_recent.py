@@ -131,3 +131,15 @@ def test_sessions_are_measured(store: Store) -> None:
     assert found.baseline.sessions is not None
     assert found.baseline.sessions.pairs > 1
     assert 0 <= found.baseline.sessions.alike <= 1
+
+
+def test_the_combinations_are_of_the_slices_that_are_followed(store: Store) -> None:
+    mine = rollout(slices=["language", "route"])
+    store.insert(DAY, mine.epoch)
+    found = recent(store.rows, mine, NOW)
+    assert found is not None
+    followed = {name for name in found.pairs if name}
+    assert {name for share in found.baseline.shares for name in share.slices} == followed
+    for name in followed:
+        part = sum(share.part for share in found.baseline.shares if name in share.slices)
+        assert part == pytest.approx(found.pairs[name] / found.pairs[""], rel=0.01)
