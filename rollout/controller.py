@@ -44,11 +44,12 @@ LEASE = "controller"
 GATES_AT_ONCE = 8
 
 _SERVED = """
+WITH mapUpdate(attributes, map('service', service, 'route', route)) AS all
 SELECT max(stored_at) AS at FROM pair_log
 WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND served_arm = 'candidate'
     AND stored_at >= {since:Int64}
     AND (empty({slices:Array(String)}) OR arrayExists(
-        slice -> attributes[splitByChar('=', slice, 2)[1]] = substring(slice, position(slice, '=') + 1),
+        slice -> all[splitByChar('=', slice, 2)[1]] = substring(slice, position(slice, '=') + 1),
         {slices:Array(String)}
     ))
 """

@@ -75,6 +75,7 @@ class Stage:
             covered_from=moment(state.first_pair) if state.first_pair is not None else None,
             major={by.attribute: by.major_share for by in self.rollout.slices},
             guard=state.phase is not Phase.RUNNING,
+            unit="sessions" if self.rollout.sessions else "pairs",
         )
 
 

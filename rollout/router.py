@@ -97,7 +97,7 @@ class Router:
         """
         outer = said()
         key = outer.key if key is None else str(key)
-        everything = {**outer.attributes, **(attributes or {})} if outer.attributes else attributes
+        everything = {"route": outer.route, **outer.attributes, **(attributes or {})}
         choice = self.choose(rollout, key, everything)
         arm, stage = ("", "") if choice.reason == Reason.UNKNOWN else (choice.arm.value, choice.stage)
         with saying(key=key, attributes=attributes, arm=arm, stage=stage):

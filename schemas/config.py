@@ -250,7 +250,7 @@ class AutoRollback(Section):
 
 
 class SliceBy(Section):
-    """One attribute by whose values traffic is sliced; ``language`` alone is short for {attribute: language}."""
+    """One attribute, ``route`` or ``service``, by whose values traffic is sliced. A name alone is short for it."""
 
     attribute: Annotated[str, Field(min_length=1)]
     major_share: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -29,7 +29,9 @@ SETTINGS = "SETTINGS use_skip_indexes_if_final = 0"
 """For every query over `source`. An index that skips granules before FINAL would hide the row that counts."""
 
 _ATTRIBUTE = "attributes[unhex({session_attribute:String})]"
-_SLICE = "concat(unhex(a), '=', toValidUTF8(attributes[unhex(a)]))"
+# Service and route are every request's own, and sliced by as attributes are.
+_VALUE = "multiIf(unhex(a) = 'route', toString(route), unhex(a) = 'service', toString(service), attributes[unhex(a)])"
+_SLICE = f"concat(unhex(a), '=', toValidUTF8({_VALUE}))"
 
 
 def source(columns: Sequence[str], scope: Scope) -> str:
@@ -163,6 +165,6 @@ def _slices(scope: Scope) -> str:
     """All traffic, and each slice that the pair is in: of the attributes that it has."""
     if not scope.slices:
         return f"'{ALL}'"
-    has_it = "attributes[unhex(a)] != ''"
+    has_it = f"{_VALUE} != ''"
     named = f"arrayMap(a -> {_SLICE}, arrayFilter(a -> {has_it}, {{sliced_by:Array(String)}}))"
     return f"arrayJoin(arrayConcat(['{ALL}'], {named}))"

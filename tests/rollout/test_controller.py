@@ -11,6 +11,7 @@ from shadowlane.rollout.controller import Controller
 from shadowlane.rollout.evidence import Keeper, Stage, moment
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
+from shadowlane.rollout.recent import recent
 from shadowlane.rollout.state import Entry, Phase, State
 from shadowlane.schemas.config import ClickHouse, Confirm, Rollout
 from shadowlane.schemas.events import RolloutState
@@ -192,6 +193,19 @@ def test_one_slice_is_taken_out_and_the_rest_goes_on(
     assert scene.routers.told[-1].excluded == ["language=de"]
     assert "slice_rolled_back" in scene.events()
     assert "rolled_back" not in scene.events()
+
+
+def test_a_route_is_a_slice_too(clickhouse_settings: ClickHouse, store: ClockedStore) -> None:
+    scene = Scene(clickhouse_settings, store, rollout(slices=["route", "service", "language"]))
+    scene.poll()
+    put(store, scene.rollout, NOW + 1000, 50, attributes={"language": "de"})
+    scene.later(MINUTE)
+    scene.poll()
+    found = store.rows("SELECT DISTINCT slice FROM evidence WHERE pairs = 50 ORDER BY slice", {})
+    assert [row["slice"] for row in found] == ["", "language=de", "route=chat", "service=desk"]
+    assert recent(store.rows, scene.rollout, moment(store.at)).baseline.shares[0].slices == (  # type: ignore[union-attr]
+        "route=chat", "service=desk", "language=de",
+    )  # fmt: skip
 
 
 def test_two_controllers_at_once_make_one_history(
