@@ -45,12 +45,14 @@ SELECT (SELECT max(until) FROM fold_log WHERE rollout = {rollout:String})
 """
 
 _SHOWN = """
-SELECT since, until, max(pairs) AS shown_after
-FROM evidence_log FINAL
-WHERE rollout = {rollout:String} AND decides = 'promote' AND slice = ''
-GROUP BY since, until
-HAVING min(log_e >= log_needed) AND shown_after >= 500
-ORDER BY since, until
+SELECT since, max(all_pairs) AS pairs, minIf(all_pairs, shown AND all_pairs >= 500) AS shown_after
+FROM (
+    SELECT since, until, max(pairs) AS all_pairs, min(log_e >= log_needed) AS shown
+    FROM evidence_log FINAL
+    WHERE rollout = {rollout:String} AND decides = 'promote' AND slice = ''
+    GROUP BY since, until
+)
+GROUP BY since
 """
 
 
@@ -103,7 +105,7 @@ def measure(upgrade: Judged, models: list[Path], most: int) -> dict[str, Any]:
             report = settle(system, service)
         history = orjson.loads(system.run("rollout", "history", NAME, "--json"))
         history.sort(key=lambda entry: entry["state"]["seq"])
-        shown = shown_after(store)
+        folds = folds_of(store)
         problems = untrue(
             store,
             NAME,
@@ -117,7 +119,7 @@ def measure(upgrade: Judged, models: list[Path], most: int) -> dict[str, Any]:
         )
     if not report["ledger"]["adds_up"]:
         problems.append(f"the ledger does not add up: {report['ledger']}")
-    return result_of(upgrade, candidate, history, shown, problems, report) | {
+    return result_of(upgrade, candidate, history, folds, problems, report) | {
         "requests": service.asked.total() - afterwards.total(),
         "prompts": len(prompts),
         "seconds": round(time.monotonic() - started, 1),
@@ -129,7 +131,7 @@ def result_of(
     upgrade: Judged,
     candidate: str,
     history: list[dict[str, Any]],
-    shown: dict[int, int],
+    folds: dict[int, "Folds"],
     problems: list[str],
     report: dict[str, Any],
 ) -> dict[str, Any]:
@@ -141,12 +143,18 @@ def result_of(
             "stage": before["state"]["stage"],
             "event": entry["event"],
             "pairs": decided_after(entry),
-            "shown_after": shown.get(before["state"]["since"]),
+            "shown_after": folds.get(before["state"]["since"], NO_FOLDS).shown_after,
             "seconds": round((entry["state"]["at"] - before["state"]["entered"]) / 1000, 1),
             "reason": entry["reason"],
         }
         for before, entry in itertools.pairwise(history)
     ]
+    if last["state"]["phase"] == "running":
+        seen = folds.get(last["state"]["since"], NO_FOLDS)
+        undecided = {"stage": last["state"]["stage"], "event": "undecided", "pairs": seen.pairs}
+        stages.append(
+            undecided | {"shown_after": seen.shown_after, "seconds": None, "reason": report["reason"]}
+        )
     return {
         "stable": upgrade.stable,
         "candidate": candidate,
@@ -172,12 +180,23 @@ def decided_after(entry: dict[str, Any]) -> int:
     return int((latch or evidence).get("pairs", 0))
 
 
-def shown_after(store: ClickHouseStore) -> dict[int, int]:
-    """By the start of a stage's evidence: after how many pairs all that is required was shown, as far as it was."""
-    found: dict[int, int] = {}
-    for row in store.rows(_SHOWN, {"rollout": NAME}):
-        found.setdefault(int(row["since"]), int(row["shown_after"]))
-    return found
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """A stage's pairs, and after how many of them a poll found all shown that a promotion takes; None: it never was."""
+
+    pairs: int
+    shown_after: int | None
+
+
+NO_FOLDS = Folds(0, None)
+
+
+def folds_of(store: ClickHouseStore) -> dict[int, Folds]:
+    """By the start of a stage's evidence (Unix ms)."""
+    return {
+        int(row["since"]): Folds(int(row["pairs"]), int(row["shown_after"]) or None)
+        for row in store.rows(_SHOWN, {"rollout": NAME})
+    }
 
 
 def rollout_of(
