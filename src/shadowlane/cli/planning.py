@@ -206,7 +206,9 @@ def _edge(one: Claim, value: float | None) -> str:
     """The worst that is still shown, or the least harm that is still caught."""
     if value is None:
         return "nothing"
-    return f"{'up to' if one.decides == 'promote' else 'from'} {value:.4g}"
+    if one.decides == "promote":
+        return f"{'down' if one.mean > one.threshold else 'up'} to {value:.4g}"
+    return f"{value:.4g} or {'less' if value < one.threshold else 'more'}"
 
 
 def _detections(stage: StagePlan) -> Table:
