@@ -12,7 +12,11 @@ from examples.support_desk.traffic import Desk
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.fingerprint import fingerprint
 
-WANTED = {"desk-2": ("completed", "desk-2"), "desk-2-mini": ("rolled_back", "desk-1")}  # phase, in charge
+# Rollout -> the phase it ends in, the stage that brought it there, and who is the stable version then.
+WANTED = {
+    "desk-2": ("completed", "full", "desk-2"),
+    "desk-2-mini": ("rolled_back", "shadow", "desk-1"),
+}
 PAIRS = """
 SELECT stage, served_arm, attributes['language'] AS language, request, stable_model, candidate_model,
     stable_fingerprint, candidate_fingerprint, stable_error, candidate_error, stable_output, candidate_output
@@ -31,11 +35,11 @@ class Claim:
 
 def outcome(rollout: str, state: Mapping[str, Any], report: Mapping[str, Any], sent: int) -> Claim:
     """It ended as it should, and each of the ``sent`` requests is in one row of the ledger."""
-    phase, in_charge = WANTED[rollout]
+    phase, stage, in_charge = WANTED[rollout]
     ledger = report["ledger"]
     faults = []
-    if state["phase"] != phase:
-        faults.append(f"is {state['phase']} in stage {state['stage']}, and should be {phase}")
+    if (state["phase"], state["stage"]) != (phase, stage):
+        faults.append(f"is {state['phase']} in stage {state['stage']}, and should be {phase} in {stage}")
     if state["in_charge"] != in_charge:
         faults.append(f"{state['in_charge']} is in charge, and {in_charge} should be")
     if state["traffic_pct"] != (100 if phase == "completed" else 0):
@@ -46,7 +50,7 @@ def outcome(rollout: str, state: Mapping[str, Any], report: Mapping[str, Any], s
         faults.append(f"{ledger['in_flight']} requests are still on their way: {ledger}")
     if ledger["eligible"] != sent:
         faults.append(f"the ledger knows of {ledger['eligible']} requests; {sent} were sent")
-    said = f"{phase.replace('_', ' ')}, {in_charge} is the stable version; the ledger of {sent:,} requests adds up"
+    said = f"{phase.replace('_', ' ')} in stage {stage}; {in_charge} is in charge; the ledger of {sent:,} requests adds up"
     return _claim(rollout, said, faults)
 
 

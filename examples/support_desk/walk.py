@@ -62,7 +62,7 @@ class Progress:
             ("█" * full, "magenta"),
             ("░" * (BAR - full), "dim"),
             f" {share:>6.1%}  ",
-            (after, "red" if after == ENDS["rolled_back"] else "green"),
+            (after, "green" if after.startswith("→") or after == ENDS["completed"] else "red"),
         )
 
 
@@ -103,8 +103,9 @@ async def _watch(
                     rollout.heard(state)
                 if not rollout.desk.closed and (rollout.is_shown or seconds > LONGEST_SECONDS):
                     rollout.desk.closed = True
-                    if rollout.state.get("phase") == "completed":
-                        rollout.left.append((rollout.state, ENDS["completed"]))
+                    if rollout.state and rollout.state["phase"] != "rolled_back":  # that one was told of
+                        after = ENDS["completed"] if rollout.is_shown else "undecided: out of time"
+                        rollout.left.append((rollout.state, after))
             if not paged and (said := page()) is not None:
                 paged = True
                 console.print(Text(f"  on-call is paged: {said}", "red"))

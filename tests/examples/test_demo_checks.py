@@ -62,7 +62,12 @@ def stored(desk: Desk) -> list[dict[str, Any]]:
 
 def test_the_outcome() -> None:
     assert checks.outcome("desk-2", STATE, {"ledger": LEDGER}, 9).faults == ()
-    for change in ({"phase": "running"}, {"in_charge": "desk-1"}, {"traffic_pct": 25.0}):
+    for change in (
+        {"phase": "running"},
+        {"stage": "partial"},
+        {"in_charge": "desk-1"},
+        {"traffic_pct": 25.0},
+    ):
         (fault,) = checks.outcome("desk-2", STATE | change, {"ledger": LEDGER}, 9).faults
         assert fault.startswith("desk-2: ")
     for odd in ({"eligible": 8}, {"in_flight": 1}, {"adds_up": False}):
