@@ -203,7 +203,7 @@ def rollout_of(
     versions: dict[str, str], ports: dict[str, int], models: list[Path], slices: str
 ) -> dict[str, Any]:
     """A rollout of four stages, whose quality is the recorded judge's."""
-    options = {"prompts": str(PROMPTS), "models": [str(folder.resolve()) for folder in models]}
+    options = {"prompts": str(PROMPTS.resolve()), "models": [str(folder.resolve()) for folder in models]}
     return {
         "name": NAME,
         "match": {"service": NAME},
