@@ -50,7 +50,8 @@ def outcome(rollout: str, state: Mapping[str, Any], report: Mapping[str, Any], s
         faults.append(f"{ledger['in_flight']} requests are still on their way: {ledger}")
     if ledger["eligible"] != sent:
         faults.append(f"the ledger knows of {ledger['eligible']} requests; {sent} were sent")
-    said = f"{phase.replace('_', ' ')} in stage {stage}; {in_charge} is in charge; the ledger of {sent:,} requests adds up"
+    ended = f"{phase.replace('_', ' ')} in stage {stage}"
+    said = f"{ended}; {in_charge} is in charge; the ledger of {sent:,} requests adds up"
     return _claim(rollout, said, faults)
 
 
