@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 
 .PHONY: help demo test check bench format clean
 help:
-	@echo "make demo    set up, start everything, shadow two candidates, print both verdicts (KEEP=1 stays up)"
+	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests"
 	@echo "make check   lint, types, layers"
 	@echo "make bench   the benchmarks (BENCH_JSON=FILE writes them as JSON)"

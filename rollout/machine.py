@@ -279,7 +279,8 @@ def _roll_back(
             after, "slice_rolled_back", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert,)
         )
     after = _taken_out(state, Phase.ROLLED_BACK, now)
-    done = f"the candidate serves 0% (it was {state.traffic_pct:g}%): {_named(state.stable)} serves everybody"
+    done = f"the candidate serves 0%: {_named(state.stable)} serves everybody"
+    done += f", and no longer {100 - state.traffic_pct:g}%" if state.traffic_pct else ", as it did"
     alert = told.regression(after, verdict, done, served_pct=state.traffic_pct)
     after = replace(after, open=_with(after.open, alert.incident))
     after, resolves = _resolving(state, after, "rolled back", {UNDECIDED})

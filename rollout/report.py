@@ -101,6 +101,8 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
     ledger = read_ledger(rows, settings, rollout, now)
     standing = read_standing(rows, settings, rollout, now)
     verdict, state = standing.verdict, standing.state
+    if state is not None and state.phase in (Phase.COMPLETED, Phase.SETTLED):
+        verdict = replace(verdict, promote=())  # the guard's evidence: nothing is to be shown any more
     metrics = {m.name: _tested(m, tests, verdict) for m, tests in standing.shown}
     if not ScorerSet.from_rollout(rollout, settings.prices).grades_both_sides:
         # Agreement with the stable answer grades the candidate alone: the two means are of different things.

@@ -170,7 +170,7 @@ def test_a_roll_back_takes_the_traffic_away_and_pages_once() -> None:
     (alert,) = entry.alerts
     assert (alert.action, alert.severity, alert.slices) == (Action.TRIGGER, "critical", ("language=de",))
     assert "error_rate > 2% in language=de (0.05 over 525 pairs)" in alert.what
-    assert "it was 25%" in alert.done
+    assert alert.done == "the candidate serves 0%: a serves everybody, and no longer 75%"
     assert on_verdict(R, entry.state, verdict(Decision.ROLL_BACK), TOLD, NOW + 1, NOW) is None
 
 

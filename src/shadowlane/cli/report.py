@@ -161,6 +161,7 @@ def _tests(report: Report) -> Table:
 def _slices(report: Report) -> Table:
     """Each slice with what is strongest against it, and what it still has to show."""
     numbers = ("pairs", "share", "errors", "quality", "evidence", "needed")
+    alone = report.metrics["quality_score"].stable is None
     table = _table(
         "slice",
         "pairs",
@@ -180,15 +181,18 @@ def _slices(report: Report) -> Table:
         required = [e for e in one["evidence"] if e["decides"] == "promote"]
         shown = sum(e["reached"] for e in required)
         style = "red" if against["reached"] else ""
+        nothing = against["e"] <= 1
+        quality = one["metrics"]["quality_score"]
         table.add_row(
             Text(printable(one["slice"]), "bold red" if one["slice"] in report.excluded else ""),
             f"{one['pairs']:,}",
             f"{one['share']:.1%}",
             signed(one["metrics"]["error_rate"]["difference"]),
-            signed(one["metrics"]["quality_score"]["difference"]),
-            Text(against["claim"], style),
-            Text(evidence(against["e"]), style),
-            f"{against['threshold']:,.0f}",
+            # An agreement with the stable answer has no difference: the candidate's own grade says it.
+            number(quality["candidate"]) if alone else signed(quality["difference"]),
+            Text("" if nothing else against["claim"], style),
+            Text("" if nothing else evidence(against["e"]), style),
+            "" if nothing else f"{against['threshold']:,.0f}",
             Text(f"shown {shown} of {len(required)}", "green" if shown == len(required) else "dim")
             if required
             else "",
