@@ -17,14 +17,16 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout.evidence import Keeper, Stage, millis
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
@@ -43,24 +45,25 @@ REPUBLISH_MS = 30_000
 LEASE = "controller"
 GATES_AT_ONCE = 8
 
-_SERVED = """
+# Slices go by their digests: a value is as long as whoever sent the request liked, a query's parameters are not.
+_SERVED = f"""
 WITH mapUpdate(attributes, map('service', service, 'route', route)) AS all
 SELECT max(stored_at) AS at FROM pair_log
-WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND served_arm = 'candidate'
-    AND stored_at >= {since:Int64}
-    AND (empty({slices:Array(String)}) OR arrayExists(
-        slice -> all[splitByChar('=', slice, 2)[1]] = substring(slice, position(slice, '=') + 1),
-        {slices:Array(String)}
+WHERE rollout = {{rollout:String}} AND epoch = {{epoch:String}} AND served_arm = 'candidate'
+    AND stored_at >= {{since:Int64}}
+    AND (empty({{slices:Array(String)}}) OR arrayExists(
+        (name, value) -> has({{slices:Array(String)}}, {digest_sql("concat(name, '=', toValidUTF8(value))")}),
+        mapKeys(all), mapValues(all)
     ))
-"""
+"""  # noqa: S608 — a constant
 _FIRST = """
 SELECT min(stored_at) AS at FROM pair_log WHERE rollout = {rollout:String} AND epoch = {epoch:String}
 """
-_ONSET = """
+_ONSET = f"""
 SELECT max(until) AS at FROM evidence_log
-WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND since = {since:Int64}
-    AND decides = 'roll_back' AND slice = {slice:String} AND claim = {claim:String} AND log_e <= 0
-"""
+WHERE rollout = {{rollout:String}} AND epoch = {{epoch:String}} AND since = {{since:Int64}}
+    AND decides = 'roll_back' AND {digest_sql("slice")} = {{slice:String}} AND claim = {{claim:String}} AND log_e <= 0
+"""  # noqa: S608 — a constant
 
 
 class Publisher(Protocol):
@@ -127,7 +130,8 @@ class Controller:
         """One look at everything.
 
         Raises:
-            StoreError: the store can't be read or written; nothing is lost, and the next poll goes on.
+            StoreError: the store can't be read; nothing is lost, and the next poll goes on. Of what goes wrong with
+                one rollout alone, ``failed`` tells.
         """
         poll = Poll()
         now = self._store.now()
@@ -138,17 +142,12 @@ class Controller:
         for state in self._removed(heads):
             entry = on_removal(state, now)
             if entry is not None:
-                heads[state.rollout] = self._write(entry, now, poll)
+                with self._apart(state.rollout, heads, poll):
+                    heads[state.rollout] = self._write(entry, now, poll)
         for rollout in self._settings.rollouts:
-            try:
+            with self._apart(rollout.name, heads, poll):
                 heads[rollout.name] = self._decide(rollout, heads.get(rollout.name), now, poll)
-            except LostError as exc:
-                heads[rollout.name] = exc.winner.state
-                log.info("%s: %s", rollout.name, exc)
-            except ConfigError as exc:
-                poll.failed[rollout.name] = str(exc)
-                log.error("%s: %s", rollout.name, exc)
-        self._publish(list(heads.values()), now, poll)
+        self._publish(list(heads.values()), now, poll, again=now - self._published_at >= REPUBLISH_MS)
         self._outbox.step(now)
         return poll
 
@@ -156,6 +155,18 @@ class Controller:
         """Lets another lead at once."""
         self._gates.shutdown(wait=False, cancel_futures=True)
         self._lease.release(self._store.now())
+
+    @contextmanager
+    def _apart(self, name: str, heads: dict[str, State], poll: Poll) -> Iterator[None]:
+        """What goes wrong with one rollout within holds up no other, and no alert."""
+        try:
+            yield
+        except LostError as exc:
+            heads[name] = exc.winner.state
+            log.info("%s: %s", name, exc)
+        except (ConfigError, StoreError) as exc:
+            poll.failed[name] = str(exc)
+            log.error("%s: %s", name, exc)
 
     def _decide(self, rollout: Rollout, state: State | None, now: int, poll: Poll) -> State:
         """All that there is to decide on one rollout now; each decision is written, then published."""
@@ -204,9 +215,8 @@ class Controller:
         self._publish([state], now, poll)
         return state
 
-    def _publish(self, states: list[State], now: int, poll: Poll) -> None:
-        """States that the routers may not have. What Kafka does not take is published again at the next poll."""
-        again = len(states) != 1 and now - self._published_at >= REPUBLISH_MS
+    def _publish(self, states: list[State], now: int, poll: Poll, *, again: bool = False) -> None:
+        """States that the routers may not have, or all ``again``. What Kafka does not take is due at the next poll."""
         due = [s for s in states if again or self._published.get(s.rollout, 0) < s.seq]
         if not due:
             return
@@ -248,7 +258,7 @@ class Controller:
                 "rollout": state.rollout,
                 "epoch": state.epoch,
                 "since": state.at,
-                "slices": [] if state.phase.out else list(state.excluded),
+                "slices": [] if state.phase.out else [digest(name) for name in state.excluded],
             },
         )
         return int(rows[0]["at"]) or None
@@ -264,7 +274,7 @@ class Controller:
                 "rollout": state.rollout,
                 "epoch": state.epoch,
                 "since": state.since,
-                "slice": leading.slice,
+                "slice": digest(leading.slice),
                 "claim": leading.claim,
             },
         )

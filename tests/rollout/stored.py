@@ -98,12 +98,14 @@ def put(
 
 @dataclass
 class Routers:
-    """What routers were told, in order."""
+    """What routers were told, in order: each state once, and all of it, repetitions too."""
 
     told: list[RolloutState] = field(default_factory=list)
+    heard: list[RolloutState] = field(default_factory=list)
 
     def publish(self, states: list[RolloutState]) -> None:
-        self.told += states
+        self.told += [state for state in states if state not in self.heard]
+        self.heard += states
 
 
 @dataclass

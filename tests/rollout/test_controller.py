@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shadowlane.errors import BrokerError, StoreError
-from shadowlane.rollout.controller import Controller
+from shadowlane.rollout.controller import REPUBLISH_MS, Controller
 from shadowlane.rollout.evidence import Keeper, Stage, moment
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
@@ -313,6 +313,76 @@ def test_a_bucket_is_open_while_an_insert_of_it_runs(scene: Scene) -> None:
         assert keeper.closed_until(scene.store.at) == moment(NOW + 4 * MINUTE)
         inserting.result()
     assert keeper.closed_until(scene.store.at) == moment(NOW + 5 * MINUTE)
+
+
+def test_an_insert_elsewhere_that_reads_the_pairs_keeps_no_bucket_open(scene: Scene) -> None:
+    scene.store.rows("CREATE TABLE pair_log_copy (id String) ENGINE = Memory", {})
+    slow = """INSERT INTO pair_log_copy
+        SELECT toString(number) FROM numbers(100)
+        WHERE NOT ignore(sleepEachRow(0.01)) AND number NOT IN (SELECT length(pair_id) FROM pair_log)
+        SETTINGS function_sleep_max_microseconds_per_block = 100000000"""
+    with ThreadPoolExecutor(1) as pool:
+        inserting = pool.submit(ClockedStore(scene.settings.clickhouse).rows, slow, {})
+        while not scene.store.longest_insert_ms("pair_log_copy"):
+            assert not inserting.done()
+        assert scene.store.longest_insert_ms("pair_log") == 0
+        inserting.result()
+
+
+def test_all_states_are_published_again_and_again(scene: Scene) -> None:
+    """A broker that begins anew has lost them: of one rollout as of many."""
+    scene.poll()
+    for times in (1, 2):
+        before = len(scene.routers.heard)
+        scene.later(REPUBLISH_MS)
+        scene.poll()
+        scene.later(1000)
+        scene.poll()
+        assert len(scene.routers.heard) == before + 1, times
+
+
+def test_a_slice_with_a_name_of_any_length_is_rolled_back_and_resolved(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    configured = rollout(slices=["a=b"], auto_rollback={"slices": "alone", "trigger": "error_rate > 20%"})
+    scene = Scene(clickhouse_settings, store, configured)
+    scene.poll()
+    name = "'\n" + "x" * 300_000
+    put(store, configured, NOW + 1000, 1000, stable_failed=60, attributes={"a=b": "en"})
+    put(store, configured, NOW + 1000, 40, failed=40, attributes={"a=b": name})
+    scene.later(2 * MINUTE)
+    assert scene.poll().excluded == (f"a=b={name}",)
+    scene.later(4 * MINUTE)
+    put(store, configured, store.at, 10, attributes={"a=b": name}, served_arm="candidate")
+    scene.later(2 * MINUTE)
+    assert scene.poll().open  # it was served a moment ago
+    scene.later(4 * MINUTE)
+    assert not scene.poll().open
+
+
+def test_what_goes_wrong_with_one_rollout_holds_up_no_other(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    broken, sound = rollout(name="broken"), rollout(name="sound")
+    scene = Scene(clickhouse_settings, store, sound)
+    scene.settings = settings(clickhouse_settings, broken, sound)
+    scene.controller = scene.another("one")
+    scene.poll()
+    for configured in (broken, sound):
+        put(store, configured, NOW + 1000, 300, failed=100)
+    real = store.rows
+
+    def rows(sql: str, parameters: Any) -> list[dict[str, Any]]:
+        if parameters.get("rollout") == "broken":
+            raise StoreError("a sum that is no number")
+        return real(sql, parameters)
+
+    store.rows = rows  # type: ignore[method-assign]
+    scene.later(2 * MINUTE)
+    poll = scene.controller.poll()
+    assert [entry.event for entry in poll.decisions] == ["rolled_back"]
+    assert list(poll.failed) == ["broken"]
+    assert scene.alerts.steps == 2
 
 
 def test_a_broker_that_is_away_delays_the_routers_and_nothing_else(scene: Scene) -> None:
