@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from shadowlane.errors import ConfigError
-from shadowlane.evaluators.check import cycle_hours, longest_hours, priced_models
+from shadowlane.evaluators.check import cycle_hours, longest_hours, priced_models, spans_epoch
 from shadowlane.evaluators.gates.expressions import (
     Comparison,
     Or,
@@ -114,10 +114,7 @@ def _of_stages(rollout: Rollout) -> Iterator[Caution]:
         yield ("stages", 0, "confirm"), "is not asked: a rollout is in its first stage as soon as it is there"
     for number, stage in enumerate(rollout.stages):
         cycle, room = cycle_hours(rollout, stage), longest_hours(rollout, stage)
-        last_before_all = stage.traffic_pct < 100 and (
-            number + 1 == len(rollout.stages) or rollout.stages[number + 1].traffic_pct == 100
-        )
-        if last_before_all:  # there the pairs of the stages before count too
+        if spans_epoch(rollout, stage):
             room = sum(longest_hours(rollout, before) for before in rollout.stages[: number + 1])
         if cycle > room:
             yield (

@@ -135,6 +135,7 @@ def rules_of(rollout: Rollout, stage: Stage | None = None) -> Rules:
         min_pairs=stage.min_pairs,
         min_stay=timedelta(hours=stage.duration_hours),
         traffic_cycle=timedelta(hours=cycle_hours(rollout, stage)),
+        whole_epoch=spans_epoch(rollout, stage),
         duration=timedelta(hours=longest_hours(rollout, stage)),
     )
 
@@ -143,11 +144,17 @@ def cycle_hours(rollout: Rollout, stage: Stage) -> float:
     """What the pairs must span before the stage is promoted: all of a traffic cycle before the step to 100%."""
     if stage.traffic_cycle_hours is not None:
         return stage.traffic_cycle_hours
-    number = rollout.stages.index(stage)
-    after = rollout.stages[number + 1] if number + 1 < len(rollout.stages) else None
-    if stage.traffic_pct < 100 and (after is None or after.traffic_pct >= 100):
+    if spans_epoch(rollout, stage):
         return rollout.traffic_cycle_hours
     return min(rollout.traffic_cycle_hours, stage.duration_hours)
+
+
+def spans_epoch(rollout: Rollout, stage: Stage) -> bool:
+    """Whether the pairs of the stages before count for what the pairs must span: before the step to 100%."""
+    if stage.traffic_cycle_hours is not None or stage.traffic_pct >= 100:
+        return False
+    after = rollout.stages[rollout.stages.index(stage) + 1 :]
+    return not after or after[0].traffic_pct >= 100
 
 
 def longest_hours(rollout: Rollout, stage: Stage) -> float:

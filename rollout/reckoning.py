@@ -152,7 +152,7 @@ class Reckoning:
         waits = {
             f"{self._rules.min_pairs} pairs": self._hours(self._rules.min_pairs),
             "its shortest stay": self._stage.duration_hours,
-            "the traffic cycle": max(cycle - began, 0.0),
+            "the traffic cycle": max(cycle - began, 0.0) if self._rules.whole_epoch else cycle,
             **{claim.claim + within(claim.slice): claim.hours or 0.0 for claim in required},
         }
         longest = max(waits, key=lambda what: waits[what])

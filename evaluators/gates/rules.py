@@ -63,8 +63,9 @@ class Rules:
     """The rules of one stage. Changing any of them starts a new epoch: no evidence carries over.
 
     ``margin`` is in points of quality in [0, 1]; ``alpha_*`` bound the probability of a false verdict over
-    the whole stage; ``traffic_cycle`` is the time that the pairs must span before a promotion. ``duration``
-    is the stage's end, None for a stage that waits as long as it takes.
+    the whole stage; ``traffic_cycle`` is the time that the pairs must span before a promotion, those of the stages
+    before among them if ``whole_epoch``. ``duration`` is the stage's end, None for a stage that waits as long as it
+    takes.
 
     ``auto_rollback.enabled`` is not here on purpose: whether a roll back is carried out is the controller's
     business, and the evidence, and so the verdict, is the same either way.
@@ -79,6 +80,7 @@ class Rules:
     min_pairs: int = 500
     min_stay: timedelta = timedelta(0)
     traffic_cycle: timedelta = timedelta(hours=24)
+    whole_epoch: bool = False
     duration: timedelta | None = None
     required: tuple[Hypothesis, ...] = field(init=False)
     causes: tuple[Cause, ...] = field(init=False)

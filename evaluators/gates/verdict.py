@@ -108,7 +108,8 @@ def decide(
     is final once it is closed.
 
     Args:
-        covered_from: from when on the pairs span a traffic cycle, if it is before the stage's first.
+        covered_from: when the first pair of the epoch was stored, if that was before the stage's: where the rules
+            count the stages before, the pairs span the traffic cycle from there.
         major: by attribute, the share of the stage's pairs from which on a slice must show all that is required by
             itself.
         guard: nothing is to be promoted any more: roll back, or hold.
@@ -178,7 +179,8 @@ def _missing(
         )
     covered = timedelta(0)
     if fold.first and fold.last:
-        covered = fold.last - min(fold.first, covered_from or fold.first)
+        began = covered_from if rules.whole_epoch and covered_from else fold.first
+        covered = fold.last - min(fold.first, began)
     if covered < rules.traffic_cycle:
         missing.append(f"the pairs span {_time(covered)} of a traffic cycle of {_time(rules.traffic_cycle)}")
     return tuple(missing)

@@ -76,7 +76,7 @@ def walk_leg(
     came = np.zeros(len(which), dtype=np.int64)
     open_ = np.arange(len(which))
     begins = np.ceil(after.total_seconds() / size)
-    last = runs.time[which].copy()
+    first, last = np.full(len(which), -1), runs.time[which].copy()  # of the stage's own pairs
     needed = 1 / rules.alpha_roll_back
     number = 0
     while len(open_):
@@ -90,6 +90,8 @@ def walk_leg(
         there = drawn.pairs[:, 0]
         new = (runs.first[at] < 0) & (there > 0)
         runs.first[at[new]] = runs.time[at[new]]
+        new = (first[open_] < 0) & (there > 0)
+        first[open_[new]] = runs.time[at[new]]
         runs.time[at] += 1
         runs.pairs[at] += there
         runs.before[at[~changed]] += there[~changed]
@@ -100,8 +102,8 @@ def walk_leg(
         over = leg.rules.duration is not None and stayed >= leg.rules.duration.total_seconds()
         shown = np.zeros(len(at), dtype=bool)
         if not leg.guard and stayed >= rules.min_stay.total_seconds():
-            covered = (last[open_] - np.maximum(runs.first[at], 0)) * size
-            shown = (runs.first[at] >= 0) & (covered >= rules.traffic_cycle.total_seconds())
+            covered = (last[open_] - (runs.first[at] if rules.whole_epoch else first[open_])) * size
+            shown = (first[open_] >= 0) & (covered >= rules.traffic_cycle.total_seconds())
             shown &= stages.pairs[:, 0] >= rules.min_pairs
             if shown.any():
                 shown &= stages.shown(leg.major)

@@ -68,6 +68,7 @@ def test_the_file_that_was_asked_for_is_right_and_does_what_it_says(tmp_path: Pa
         24,  # all of the cycle before the step to 100%
         0,
     ]
+    assert [rules_of(rollout, s).whole_epoch for s in rollout.stages] == [False, False, True, False]
     said = warnings(settings)
     assert [line.split(": ")[0] for line in said] == ["rollouts[0].stages[0].traffic_pct", "rollouts[0]"]
 

@@ -290,13 +290,19 @@ def test_the_slice_that_rolls_back_is_named() -> None:
 
 
 def test_a_traffic_cycle_may_have_begun_in_an_earlier_stage() -> None:
-    rules = usual_rules(traffic_cycle=timedelta(hours=24))
-    fold = folded(rules, buckets(rules, [[SAME] * 100] * 20))
+    whole = usual_rules(traffic_cycle=timedelta(hours=24), whole_epoch=True)
+    own = replace(whole, whole_epoch=False)
+    fold = folded(whole, buckets(whole, [[SAME] * 100] * 20))
     day_before = START - timedelta(hours=23, minutes=50)
-    for covered_from, verdict in (
-        (None, Decision.HOLD),
-        (START, Decision.HOLD),
-        (day_before, Decision.PROMOTE),
+    for rules, covered_from, verdict in (
+        (whole, None, Decision.HOLD),
+        (whole, START, Decision.HOLD),
+        (whole, day_before, Decision.PROMOTE),
+        (
+            own,
+            day_before,
+            Decision.HOLD,
+        ),  # a stage whose pairs stopped after 20 minutes says nothing of its day
     ):
         now = START + timedelta(minutes=20)
         assert decide(rules, fold, started=START, now=now, covered_from=covered_from).verdict is verdict
