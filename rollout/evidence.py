@@ -8,7 +8,7 @@ again, to the same numbers.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
@@ -17,7 +17,7 @@ from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.fold import Fold, digest, evidence_rows
 from shadowlane.evaluators.gates.reading import advance
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.scope import Scope, closed_until
+from shadowlane.evaluators.gates.scope import EPOCH, Scope, closed_until
 from shadowlane.evaluators.gates.verdict import Verdict, decide
 from shadowlane.rollout.machine import stage_of
 from shadowlane.rollout.state import Phase, State
@@ -46,7 +46,9 @@ class Stage:
     def of(cls, rollout: Rollout, state: State, controller: Controller) -> "Stage":
         """Raises ConfigError: the rollout's rules can't be read."""
         sessions = rollout.sessions
-        since = moment(state.since)
+        # Where buckets were of another length as the stage began, it begins with the first whole one.
+        size = timedelta(seconds=controller.bucket_s)
+        since = EPOCH - (EPOCH - moment(state.since)) // size * size
         return cls(
             rollout,
             state,

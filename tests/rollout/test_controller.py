@@ -110,6 +110,24 @@ def test_evidence_is_kept_and_can_be_recomputed(scene: Scene) -> None:
         assert shown[claim.claim] == (pytest.approx(claim.e, rel=1e-9), claim.n)
 
 
+def test_buckets_of_another_length_are_folded_anew(scene: Scene) -> None:
+    """The stage began with a minute; of five minutes, the first whole ones are those that count."""
+    put(scene.store, scene.rollout, NOW - MINUTE, 60)
+    state = scene.poll()
+    assert state.since == NOW - MINUTE
+    for minute in range(10):
+        put(scene.store, scene.rollout, NOW + minute * MINUTE, 60)
+    scene.later(10 * MINUTE)
+    scene.poll()
+    longer = scene.settings.controller.model_copy(update={"bucket_s": 300})
+    scene.settings = scene.settings.model_copy(update={"controller": longer})
+    scene.controller.close()
+    assert scene.another("two").poll().leads
+    stage = Stage.of(scene.rollout, state, longer)
+    fold = Keeper(scene.store, longer).advance(stage, moment(NOW + 10 * MINUTE))
+    assert fold.pairs == 600
+
+
 def test_a_replay_changes_nothing(scene: Scene) -> None:
     scene.poll()
     put(scene.store, scene.rollout, NOW + 1000, 300, failed=3, name="same")
