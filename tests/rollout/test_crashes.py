@@ -29,7 +29,7 @@ MINUTE = 60_000
 STARTED, PROMOTED, ROLLED_BACK, QUIET = NOW, NOW + 2 * HOUR, NOW + 3 * HOUR, NOW + 4 * HOUR
 TIMES = [STARTED, PROMOTED, ROLLED_BACK, QUIET]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.rollout.crashing"])
+CONTEXT.set_forkserver_preload(["shadowlane.rollout.alerts", "shadowlane.rollout.controller"])
 
 
 class OnCall(ThreadingHTTPServer):
