@@ -124,14 +124,12 @@ def _of_stages(rollout: Rollout) -> Iterator[Caution]:
 
 
 def _of_slices(rollout: Rollout) -> Iterator[Caution]:
-    seen = set[str]()
     for number, by in enumerate(rollout.slices):
-        where = ("slices", number)
-        if by.attribute in seen:
-            yield where, f"{by.attribute!r} is there twice: the first one counts"
-        seen.add(by.attribute)
         if value := rollout.match.attributes.get(by.attribute):
-            yield where, f"is one slice, of all requests: match takes those of {by.attribute}={value} alone"
+            yield (
+                ("slices", number),
+                f"is one slice, of all requests: match takes those of {by.attribute}={value} alone",
+            )
     if rollout.auto_rollback.slices == "alone" and not rollout.slices:
         yield ("auto_rollback", "slices"), "there are no slices that could be rolled back alone"
 

@@ -252,7 +252,8 @@ class AutoRollback(Section):
 class SliceBy(Section):
     """One attribute, ``route`` or ``service``, by whose values traffic is sliced. A name alone is short for it."""
 
-    attribute: Annotated[str, Field(min_length=1)]
+    # A slice is called attribute=value, so the first = ends the attribute.
+    attribute: Annotated[str, Field(min_length=1, pattern=r"^[^=]+$")]
     major_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.25, description="a slice with this share of the pairs must show all criteria by itself"
     )
@@ -358,6 +359,14 @@ class Rollout(Section):
     }
     # Of each version, what says how it is reached and not how it answers.
     _REACHED_BY: ClassVar = ("timeout_s", "headers")
+
+    @pydantic.field_validator("slices")
+    @classmethod
+    def _an_attribute_slices_once(cls, slices: list[SliceBy]) -> list[SliceBy]:
+        names = [by.attribute for by in slices]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} is there twice, and would count each pair twice: take one out")
+        return slices
 
     @pydantic.model_validator(mode="after")
     def _stages_make_sense(self) -> "Rollout":

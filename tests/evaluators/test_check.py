@@ -206,7 +206,6 @@ FULL = [{"name": "shadow"}, {"name": "full", "traffic_pct": 100}]
             "stages[0].confirm",
             "is not asked",
         ),
-        ({"slices": ["lang", "lang"]}, "slices[1]", "'lang' is there twice"),
         (
             {"slices": ["lang"], "match": {"attributes": {"lang": "de"}}},
             "slices[0]",

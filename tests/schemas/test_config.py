@@ -126,6 +126,8 @@ alerts:
         ),
         ("kind: slack", "kind: teams", ":15: alerts[0].kind: 'teams' is none of 'pagerduty'"),
         ("alerts: [pager]", "slices: [{atribute: a}]", ":13: rollouts[0].slices[0].atribute: unknown key"),
+        ("alerts: [pager]", "slices: [a, {attribute: a}]", ":13: rollouts[0].slices: 'a' is there twice"),
+        ("alerts: [pager]", "slices: [a=b]", ":13: rollouts[0].slices[0].attribute: 'a=b' does not fit"),
     ],
 )
 def test_a_fault_of_what_stands_together_is_shown_where_it_is(
