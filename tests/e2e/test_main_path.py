@@ -111,8 +111,8 @@ def test_a_kill_of_each_component_changes_nothing(system: System, requests: Path
     with subprocess.Popen(
         [*SHADOWLANE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as replay:
-        for number, component in enumerate(("worker", "pairing", "sink")):
-            seen = (number + 1) * REQUESTS // 5
+        for number, component in enumerate(("worker", "pairing", "sink", "controller")):
+            seen = (number + 1) * REQUESTS // 6
             await_scored_or_mirrored(system, seen)
             pid = system.component_pid(component)
             assert pid, f"{component} is not running"
@@ -121,7 +121,7 @@ def test_a_kill_of_each_component_changes_nothing(system: System, requests: Path
     stormy = system.settle(REQUESTS, "stormy", timeout=180)
     assert what_counts(stormy) == what_counts(calm)
     log = (system.folder / "up.log").read_text()
-    for component in ("worker", "pairing", "sink"):
+    for component in ("worker", "pairing", "sink", "controller"):
         assert f"{component} ended with exit code -9; starting it again" in log
 
 
@@ -173,7 +173,9 @@ def test_a_report_for_a_person_has_what_the_document_has(system: System) -> None
 def test_status_says_that_all_is_up(system: System) -> None:
     status = json.loads(system.run("status", "--json"))
     assert status["up"]
-    assert {part["name"] for part in status["parts"]} == {"broker", "store", "worker", "pairing", "sink"}
+    assert [part["name"] for part in status["parts"]] == [
+        "broker", "store", "worker", "pairing", "sink", "controller",
+    ]  # fmt: skip
 
 
 def test_a_second_system_on_the_same_ports_is_told_so(system: System, tmp_path: Path) -> None:
