@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from shadowlane.errors import RefusedError
+from shadowlane.evaluators.check import longest_hours
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout import incidents
 from shadowlane.rollout.incidents import REGRESSION, UNDECIDED, Told, cause_of
@@ -55,10 +56,9 @@ def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry 
     same = state.candidate.fingerprint == rollout.candidate.fingerprint
     if same and state.in_charge == state.candidate and state.stable.fingerprint == rollout.stable.fingerprint:
         # It serves everybody already: an edited margin must not send them back to the start.
-        kept = _next(state, now, epoch=rollout.epoch, since=since, epoch_began=now)
-        return _entry(
-            kept, "reconfigured", CONTROLLER, "the configuration changed; the candidate stays in charge"
-        )
+        kept = _next(state, now, epoch=rollout.epoch, since=since, epoch_began=now, alarm=False)
+        reason = "the configuration changed; the candidate stays in charge"
+        return _entry(*_resolving(state, kept, "a new epoch"), "reconfigured", CONTROLLER, reason)
     fresh = _fresh(rollout, state, now, since)
     if fresh.candidate.fingerprint in state.failed:
         fresh = replace(fresh, phase=Phase.WAITING, traffic_pct=0.0)
@@ -74,11 +74,16 @@ def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry 
 def on_removal(state: State, now: int) -> Entry | None:
     """What follows where the configuration has the rollout no more: nobody watches it, so it serves nobody.
 
-    A candidate that is the stable version already stays that.
+    A candidate that is the stable version already stays that; what is open of it is over.
     """
-    if not state.phase.guarded or state.phase is Phase.COMPLETED:
+    reason = "the configuration has it no more"
+    if not state.phase.guarded:
         return None
-    return _out(state, Phase.ABORTED, "removed", CONTROLLER, "the configuration has it no more", now)
+    if state.phase is not Phase.COMPLETED:
+        return _out(state, Phase.ABORTED, "removed", CONTROLLER, reason, now)
+    if not state.open:
+        return None
+    return _entry(*_resolving(state, _next(state, now, alarm=False), reason), "resolved", CONTROLLER, reason)
 
 
 def on_verdict(
@@ -94,16 +99,16 @@ def on_verdict(
     """What evidence asks for. ``confirmed``: the gate before the next stage, if it has one, said yes."""
     if not state.phase.guarded:
         return None
-    if verdict.roll_back is not None:
+    kept = state.previous_until is None or now < state.previous_until
+    # An alarm that nobody acted on while there was something to return to is over with that.
+    if verdict.roll_back is not None and (kept or not state.alarm):
         return _roll_back(rollout, state, verdict, told, now, since)
     if state.phase is Phase.COMPLETED:
-        if state.previous_until is not None and now >= state.previous_until:
-            settled = _next(state, now, phase=Phase.SETTLED, previous_until=None)
-            reason = (
-                f"guarded for {rollout.keep_previous_hours:g} h; {_named(state.stable)} is no longer kept"
-            )
-            return _entry(settled, "settled", CONTROLLER, reason)
-        return None
+        if kept:
+            return None
+        settled = _next(state, now, phase=Phase.SETTLED, previous_until=None, alarm=False)
+        reason = f"guarded for {rollout.keep_previous_hours:g} h; {_named(state.stable)} is no longer kept"
+        return _entry(*_resolving(state, settled, reason), "settled", CONTROLLER, reason)
     if state.phase is not Phase.RUNNING:
         return None
     if verdict.verdict is Decision.PROMOTE:
@@ -144,15 +149,17 @@ def on_command(
     Raises:
         RefusedError: no name or reason was given, or it can't be done in this state.
     """
-    actor, reason = " ".join(actor.split()), " ".join(reason.split())
+    actor, reason = _said_by(actor), _said_by(reason)
     if not actor or not reason:
         raise RefusedError(f"{command} needs a name and a reason: --by NAME --reason TEXT")
     phase = state.phase
     if command is Command.PAUSE and phase in (Phase.RUNNING, Phase.INCONCLUSIVE):
         return _entry(_next(state, now, phase=Phase.PAUSED), "paused", actor, reason)
     if command is Command.RESUME and phase in (Phase.PAUSED, Phase.INCONCLUSIVE):
-        # After an inconclusive stage it has its whole time again; the evidence goes on.
-        entered = now if phase is Phase.INCONCLUSIVE else state.entered
+        # Where the stage's time is over it has all of it again; the evidence goes on.
+        longest = round(longest_hours(rollout, stage_of(rollout, state)) * HOUR_MS)
+        over = phase is Phase.INCONCLUSIVE or now - state.entered >= longest
+        entered = now if over else state.entered
         after = _next(state, now, phase=Phase.RUNNING, entered=entered)
         return _entry(*_resolving(state, after, f"resumed by {actor}", {UNDECIDED}), "resumed", actor, reason)
     if command is Command.PROMOTE and phase in (Phase.RUNNING, Phase.PAUSED, Phase.INCONCLUSIVE):
@@ -228,8 +235,9 @@ def _promote(
         stage_number=state.stage_number + (following is not None),
         traffic_pct=stage.traffic_pct,
         entered=now,
-        # The last stage's evidence goes on as the guard's: nothing changes for anybody.
-        since=state.since if phase is Phase.PASSED else since,
+        # The last stage's evidence goes on as the guard's: nothing changes for anybody. Against an alarm it starts
+        # over, or the same would be told again.
+        since=state.since if phase is Phase.PASSED and not state.alarm else since,
         alarm=False,
         asked="",
         previous_until=now + round(rollout.keep_previous_hours * HOUR_MS)
@@ -267,9 +275,7 @@ def _roll_back(
         alert = told.regression(after, verdict, done, served_pct=state.traffic_pct)
         after = replace(after, open=_with(state.open, alert.incident))
         return _entry(after, "alarm", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert,))
-    if latch.alone and rollout.auto_rollback.slices == "alone":
-        if latch.alone in state.excluded:  # what was decided before it was taken out
-            return None
+    if latch.alone and latch.alone not in state.excluded and rollout.auto_rollback.slices == "alone":
         before = _with_first_pair(state, verdict)
         after = _next(before, now, excluded=_with(state.excluded, latch.alone), since=since)
         done = f"{latch.alone} is served by {_named(state.stable)} alone; the rest goes on"
@@ -343,6 +349,11 @@ def _with_first_pair(state: State, verdict: Verdict) -> State:
 
 def _ref(version: Version) -> VersionRef:
     return VersionRef(version.model, version.fingerprint, dict(version.overrides))
+
+
+def _said_by(text: str) -> str:
+    """On one line; bytes of a command line that are no UTF-8 have no form in the log."""
+    return " ".join(text.encode(errors="replace").decode().split())
 
 
 def _named(version: VersionRef) -> str:

@@ -48,7 +48,9 @@ def main() -> None:
     try:
         app()
     except ShadowlaneError as exc:
-        print(f"shadowlane: {exc}", file=sys.stderr)
+        from shadowlane.cli.render import printable
+
+        print(f"shadowlane: {printable(str(exc))}", file=sys.stderr)
         sys.exit(exit_code(exc))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

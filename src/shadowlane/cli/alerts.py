@@ -3,11 +3,11 @@
 import sys
 import time
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
+from shadowlane.cli.render import terminal
 from shadowlane.rollout.alerts import test_alert
 from shadowlane.schemas.config import Settings
 
@@ -24,6 +24,6 @@ def run_test(settings: Settings, channel: str | None) -> None:
         style = "green" if outcome.outcome == "sent" else "bold red"
         status = f"status {outcome.status}" if outcome.status else ""
         table.add_row(name, Text(outcome.outcome, style), status, outcome.message)
-    Console().print(table)
+    terminal().print(table)
     if any(outcome.outcome != "sent" for _, outcome in outcomes):
         sys.exit(EXIT_DOWN)

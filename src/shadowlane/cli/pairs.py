@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 import typer
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from shadowlane.cli.render import printable, shortened, signed
+from shadowlane.cli.render import printable, shortened, signed, terminal
 from shadowlane.cli.store import reader
 from shadowlane.evaluators.scorers import units
 from shadowlane.schemas.config import Settings
@@ -43,7 +43,7 @@ def run_pairs(settings: Settings, name: str | None, *, worst: int, as_json: bool
             orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC).decode()
         )
         return
-    console = Console()
+    console = terminal()
     if not found:
         console.print(f"no scored pair in {rollout.name} yet")
     for rank, pair in enumerate(found, start=1):

@@ -1,26 +1,27 @@
 """`shadowlane plan` and `shadowlane simulate`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import orjson
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli.render import printable
+from shadowlane.cli.render import printable, terminal
 from shadowlane.cli.store import reader
 from shadowlane.errors import ConfigError, StoreError
-from shadowlane.rollout.plan import Claim, Plan, StagePlan, plan
+from shadowlane.rollout.plan import Claim, Detection, Plan, StagePlan, plan
 from shadowlane.rollout.recent import Recent, recent
 from shadowlane.rollout.simulation.baseline import Baseline
 from shadowlane.rollout.simulation.effects import parse_effect
 from shadowlane.schemas.config import Rollout, Settings
 
-err = Console(stderr=True)
+err = terminal(stderr=True)
 
 
 def run_plan(
@@ -42,7 +43,7 @@ def run_plan(
     if as_json:
         typer.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
     else:
-        Console().print(_plan(made))
+        terminal().print(_plan(made))
 
 
 def run_simulate(
@@ -87,7 +88,7 @@ def run_simulate(
         typer.echo(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode())
         return
     table = _table(
-        "effect", "rolled back", "promoted", "inconclusive", "seen", "after, median", "90%", "pairs, median"
+        "effect", "rolled back", "promoted", "inconclusive", "seen", "half after", "90% after", "pairs"
     )
     for outcome in made.effects:
         none = outcome is made.effects[0]
@@ -120,7 +121,7 @@ def run_simulate(
     )
     if plot is not None:
         parts.append(Text(f"drawn in {plot}"))
-    Console().print(Group(Text(), *parts, Text()))
+    terminal().print(Group(Text(), *parts, Text()))
 
 
 def _traffic(settings: Settings, rollout: Rollout, pairs_per_hour: float | None) -> Recent:
@@ -152,10 +153,11 @@ def _plan(made: Plan) -> Group:
         Text(),
         _stages(made.stages),
     ]
-    for stage in made.stages:
-        parts += [Text(), Text(f"stage {stage.stage}", "bold"), _claims(stage)]
-        if stage.detections:
-            parts.append(_detections(stage))
+    for alike, same in groupby(made.stages, key=lambda stage: (stage.claims, stage.detections)):
+        names = [stage.stage for stage in same]
+        parts += [Text(), Text(f"{'stage' if len(names) == 1 else 'stages'} {', '.join(names)}", "bold")]
+        parts += _decided(*alike)
+    parts += [Text(), Text("show: the worst that is still shown; catch: the least harm still caught", "dim")]
     if made.slices:
         table = _table("slice", "share", "pairs an hour", "")
         for one in made.slices:
@@ -185,10 +187,27 @@ def _stages(stages: Sequence[StagePlan]) -> Table:
     return table
 
 
-def _claims(stage: StagePlan) -> Table:
-    """What must be shown, then what would be caught."""
+def _decided(claims: Sequence[Claim], detections: Sequence[Detection]) -> Iterator[RenderableType]:
+    """What must be shown, then what would be caught, in all traffic; then in each slice, and by given effects."""
+    in_slices = [one for one in claims if one.slice and one.decides == "roll_back"]
+    yield _claims([one for one in claims if one not in in_slices])
+    if in_slices:
+        yield from (Text(), _caught_in(in_slices))
+    if detections:
+        yield from (Text(), _detections(detections))
+
+
+def _caught_in(claims: Sequence[Claim]) -> Table:
+    """A line for each slice: of each claim, what would be caught there until the stage's end."""
+    table = _table("slice", *dict.fromkeys(printable(one.claim) for one in claims))
+    for name, ones in groupby(claims, key=lambda one: one.slice):
+        table.add_row(printable(name), *(_edge(one, one.in_stage) for one in ones))
+    return table
+
+
+def _claims(claims: Sequence[Claim]) -> Table:
     table = _table("", "claim", "slice", "pairs", "takes", "in the stay", "until the end")
-    for one in stage.claims:
+    for one in claims:
         promotes = one.decides == "promote"
         table.add_row(
             Text("show" if promotes else "catch", "" if promotes else "dim"),
@@ -207,13 +226,17 @@ def _edge(one: Claim, value: float | None) -> str:
     if value is None:
         return "nothing"
     if one.decides == "promote":
-        return f"{'down' if one.mean > one.threshold else 'up'} to {value:.4g}"
-    return f"{value:.4g} or {'less' if value < one.threshold else 'more'}"
+        return f"{'down' if one.mean > one.threshold else 'up'} to {_short(value)}"
+    return f"{_short(value)} or {'less' if value < one.threshold else 'more'}"
 
 
-def _detections(stage: StagePlan) -> Table:
+def _short(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def _detections(detections: Sequence[Detection]) -> Table:
     table = _table("effect", "caught by", "slice", "pairs", "after")
-    for one in stage.detections:
+    for one in detections:
         late = "" if one.in_stage else "red"
         table.add_row(
             printable(one.effect),
@@ -228,6 +251,8 @@ def _detections(stage: StagePlan) -> Table:
 def _hours(hours: float | None) -> str:
     if hours is None:
         return ""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
     if hours < 1:
         return f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} d"

@@ -3,6 +3,7 @@
 import unicodedata
 from math import exp
 
+from rich.console import Console
 from rich.text import Text
 
 VERDICT_STYLE = {
@@ -11,6 +12,11 @@ VERDICT_STYLE = {
     "hold": "bold yellow",
     "inconclusive": "bold yellow",
 }
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """Where to print: texts as they are, since square brackets in other people's are no markup of ours."""
+    return Console(stderr=stderr, markup=False, emoji=False)
 
 
 def printable(text: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed
+from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed, terminal
 from shadowlane.cli.store import reader
 from shadowlane.rollout.report import Metric, Report, build
 from shadowlane.schemas.config import Settings
@@ -38,7 +38,7 @@ def run_report(settings: Settings, name: str | None, *, as_json: bool, exit_code
     if as_json:
         typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
     else:
-        Console().print(render(report))
+        terminal().print(render(report))
     if exit_code:
         sys.exit(EXIT_BY_VERDICT[report.verdict])
 
@@ -65,11 +65,13 @@ def render(report: Report) -> RenderableType:
                 "dim",
             )
     verdict = Text.assemble(
-        (report.verdict.upper().replace("_", " "), VERDICT_STYLE[report.verdict]), "  ", report.reason
+        (report.verdict.upper().replace("_", " "), VERDICT_STYLE[report.verdict]),
+        "  ",
+        printable(report.reason),
     )
     parts: list[RenderableType] = [head, *([where] if where else []), Text(), verdict]
     if report.next:
-        parts.append(Text.assemble(("next  ", "dim"), report.next))
+        parts.append(Text.assemble(("next  ", "dim"), printable(report.next)))
     if report.pairs_needed:
         parts.append(
             Text(

@@ -1,16 +1,18 @@
 """`shadowlane rollout …`: where a rollout stands, what was decided, and a person's word in it."""
 
 import getpass
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli.render import printable
+from shadowlane.cli.render import printable, terminal
 from shadowlane.cli.store import reader
 from shadowlane.errors import BrokerError, RefusedError
 from shadowlane.rollout.evidence import Keeper, millis
@@ -30,7 +32,7 @@ PHASE_STYLE = {
     Phase.ROLLED_BACK: "bold red",
     Phase.ABORTED: "bold red",
 }
-COMMAND_OF_EVENT = {
+STYLE_OF_EVENT = {
     "rolled_back": "red",
     "alarm": "red",
     "slice_rolled_back": "red",
@@ -50,7 +52,7 @@ def run_status(settings: Settings, name: str | None, *, as_json: bool) -> None:
     if not chosen:
         typer.echo("no rollouts in the configuration")
     for rollout in chosen:
-        Console().print(_shown(rollout, heads.get(rollout.name)))
+        terminal().print(_shown(rollout, heads.get(rollout.name)))
 
 
 def run_history(settings: Settings, name: str | None, *, limit: int, as_json: bool) -> None:
@@ -61,20 +63,22 @@ def run_history(settings: Settings, name: str | None, *, limit: int, as_json: bo
         typer.echo(orjson.dumps([_entry_document(e) for e in entries], option=orjson.OPT_INDENT_2).decode())
         return
     if not entries:
-        typer.echo(f"{rollout.name} has not begun: no controller has seen it yet (shadowlane run controller)")
+        typer.echo(_not_begun(rollout))
         return
-    table = _table("at (UTC)", "event", "by", "stage", "traffic", "why")
-    for entry in entries:
-        state = entry.state
-        table.add_row(
-            f"{_at(state.at):%Y-%m-%d %H:%M:%S}",
-            Text(entry.event.replace("_", " "), COMMAND_OF_EVENT.get(entry.event, "")),
-            printable(entry.actor),
-            state.stage,
-            f"{state.traffic_pct:g}%",
-            printable(entry.reason),
-        )
-    Console().print(table)
+    terminal().print(Group(*map(_told, entries)))
+
+
+def _told(entry: Entry) -> RenderableType:
+    """A decision in the terminal: what and when in one line, why below it, as wide as there is room."""
+    state = entry.state
+    event = Text(f"{entry.event.replace('_', ' '):<18}", STYLE_OF_EVENT.get(entry.event, "bold"))
+    head = Text.assemble(
+        (f"{_at(state.at):%Y-%m-%d %H:%M:%S} UTC  ", "dim"),
+        event,
+        f" {state.stage} {state.traffic_pct:g}%",
+        (f"  by {printable(entry.actor)}", "dim"),
+    )
+    return Group(head, Padding(Text(printable(entry.reason)), (0, 0, 0, 4), expand=False))
 
 
 def run_versions(settings: Settings, name: str | None, *, as_json: bool) -> None:
@@ -84,24 +88,28 @@ def run_versions(settings: Settings, name: str | None, *, as_json: bool) -> None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return
-    table = _table("version", "fingerprint", "stable since (UTC)", "until", "by", "kept as target until")
+    if not found:
+        typer.echo(_not_begun(rollout))
+        return
+    table = _table("stable", "fingerprint", "since (UTC)", "until", "kept until")
+    for column in table.columns[1:]:
+        column.no_wrap = True
     for one in reversed(found):
         table.add_row(
             one.version.model or "(any)",
             one.version.fingerprint,
             f"{_at(one.since):%Y-%m-%d %H:%M}",
             f"{_at(one.until):%Y-%m-%d %H:%M}" if one.until else Text("now", "bold green"),
-            f"{one.event.replace('_', ' ')}, {printable(one.actor)}",
             f"{_at(one.kept_until):%Y-%m-%d %H:%M}" if one.kept_until else "",
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 def run_command(settings: Settings, name: str | None, command: Command, by: str | None, reason: str) -> None:
     """Does what a person asks for: in the log first, then to the routers.
 
     Raises:
-        RefusedError: it can't be done in this state.
+        RefusedError: it can't be done in this state, or the rollout runs by another configuration than this one.
         LostError: somebody else decided first.
         StoreError: the store can't be read or written.
     """
@@ -112,16 +120,23 @@ def run_command(settings: Settings, name: str | None, command: Command, by: str 
     now = store.now()
     since = millis(Keeper(store, settings.controller).closed_until(now))
     state = log.head(rollout.name)
-    if state is None or state.epoch != rollout.epoch:
+    other = state is not None and state.epoch != rollout.epoch
+    if state is None or (other and command is Command.RESTART and state.phase.out):
         entry = begin(rollout, state, now, since)
         if entry is not None:
             state = log.append(entry).state
     assert state is not None  # `begin` starts what has no state
+    if other and command is Command.PROMOTE:
+        raise RefusedError(
+            f"{rollout.name} runs by another configuration (epoch {state.epoch}) than this one (epoch "
+            f"{rollout.epoch}), whose stages may be others: use that one, or start the controller with this one"
+        )
+    # What stops or returns is of what runs now, whatever stands in the file here.
     entry = on_command(rollout, state, command, actor, reason, now, since)
     if command is Command.PROMOTE:
         _ask_gate(rollout, state, entry)
     after = log.append(entry).state
-    Console().print(_shown(rollout, after))
+    terminal().print(_shown(rollout, after))
     _tell_routers(settings, after)
 
 
@@ -131,7 +146,7 @@ def _ask_gate(rollout: Rollout, state: State, entry: Entry) -> None:
     gate = gate_before(rollout, state)
     if gate is None or gate.confirm is None:
         return
-    approved, said = ask(gate.confirm, entry, gate.name)
+    approved, said = ask(gate.confirm, replace(entry, state=state), gate.name)
     if not approved:
         raise RefusedError(f"the webhook before stage {gate.name} does not say yes: {said}")
 
@@ -153,16 +168,22 @@ def _tell_routers(settings: Settings, state: State) -> None:
         )
 
 
+def _not_begun(rollout: Rollout) -> str:
+    return f"{rollout.name} has not begun: no controller has seen it yet (shadowlane run controller)"
+
+
 def _shown(rollout: Rollout, state: State | None) -> RenderableType:
     if state is None:
-        return Text(f"{rollout.name}: not begun; no controller has seen it yet (shadowlane run controller)")
+        return Text(_not_begun(rollout))
     arms = f"{state.stable.model or 'stable'} → {state.candidate.model or 'candidate'}"
     head = Text.assemble(
-        (rollout.name, "bold"), f"  {arms}  ", (f"epoch {state.epoch}, decision {state.seq}", "dim")
+        (rollout.name, "bold"),
+        f"  {arms}  ",
+        (f"epoch {state.epoch}, decision {state.seq} at {_at(state.at):%Y-%m-%d %H:%M} UTC", "dim"),
     )
     phase = Text.assemble(
         (state.phase.value.replace("_", " ").upper(), PHASE_STYLE.get(state.phase, "bold yellow")),
-        f"  stage {state.stage}, {state.traffic_pct:g}% of the traffic, since {_at(state.at):%Y-%m-%d %H:%M} UTC",
+        f"  {state.traffic_pct:g}% of the traffic; stage {state.stage}, begun {_at(state.entered):%Y-%m-%d %H:%M} UTC",
     )
     lines: list[RenderableType] = [head, phase, _stages(rollout, state)]
     if state.excluded:

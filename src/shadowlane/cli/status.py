@@ -6,11 +6,11 @@ import time
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
+from shadowlane.cli.render import terminal
 from shadowlane.errors import ConfigError
 from shadowlane.processors.status import PARTS, Part, read_status
 from shadowlane.schemas.config import Settings
@@ -37,7 +37,7 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         }
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        Console().print(table(parts))
+        terminal().print(table(parts))
     if not all(part.up for part in parts):
         sys.exit(EXIT_DOWN)
 
