@@ -16,6 +16,7 @@ from shadowlane.rollout.machine import (
     begin,
     on_command,
     on_quiet,
+    on_removal,
     on_verdict,
 )
 from shadowlane.rollout.state import Action, Entry, Phase, State
@@ -209,6 +210,54 @@ def test_with_auto_rollback_off_on_call_is_told_once_and_decides() -> None:
     assert [a.action for a in aborted.alerts] == [Action.RESOLVE]
 
 
+def test_an_alarm_against_the_stable_version_of_now_ends_with_what_could_be_returned_to() -> None:
+    configured = rollout(auto_rollback={"enabled": False})
+    state = promoted_to("full")
+    bad = verdict(Decision.ROLL_BACK)
+    alarmed = must(on_verdict(configured, state, bad, TOLD, NOW + HOUR, NOW))
+    assert (alarmed.phase, alarmed.alarm) == (Phase.COMPLETED, True)
+    assert on_verdict(configured, alarmed, bad, TOLD, NOW + 167 * HOUR, NOW) is None
+    entry = on_verdict(configured, alarmed, bad, TOLD, NOW + 168 * HOUR, NOW)
+    assert entry is not None
+    assert (entry.event, entry.state.phase, entry.state.open) == ("settled", Phase.SETTLED, ())
+    assert [a.action for a in entry.alerts] == [Action.RESOLVE]
+    # A regression that nobody was told of yet is told, however late.
+    late = must(on_verdict(configured, state, bad, TOLD, NOW + 168 * HOUR, NOW))
+    assert late.alarm
+
+
+def test_an_alarm_does_not_outlive_its_epoch() -> None:
+    configured = rollout(auto_rollback={"enabled": False})
+    bad = verdict(Decision.ROLL_BACK)
+    alarmed = must(on_verdict(configured, promoted_to("full"), bad, TOLD, NOW + HOUR, NOW))
+    edited = rollout(auto_rollback={"enabled": False}, margin=0.03)
+    entry = begin(edited, alarmed, NOW + 2 * HOUR, NOW + 2 * HOUR)
+    assert entry is not None
+    assert (entry.event, entry.state.alarm, entry.state.open) == ("reconfigured", False, ())
+    again = on_verdict(edited, entry.state, bad, TOLD, NOW + 3 * HOUR, NOW)
+    assert again is not None
+    assert [(a.action, a.epoch) for a in again.alerts] == [(Action.TRIGGER, edited.epoch)]
+    removed = on_removal(again.state, NOW + 4 * HOUR)
+    assert removed is not None
+    assert (removed.state.phase, removed.state.open, removed.state.alarm) == (Phase.COMPLETED, (), False)
+    assert on_removal(removed.state, NOW + 5 * HOUR) is None
+
+
+def test_passed_against_an_alarm_starts_its_evidence_over() -> None:
+    configured = rollout(auto_rollback={"enabled": False}, stages=STAGES[:1])
+    alarmed = must(on_verdict(configured, started(configured), verdict(Decision.ROLL_BACK), TOLD, NOW, NOW))
+    passed = on_command(configured, alarmed, Command.PROMOTE, "Ada", "a false alarm", NOW + HOUR, NOW + HOUR)
+    assert (passed.state.phase, passed.state.since) == (Phase.PASSED, NOW + HOUR)
+
+
+def test_a_slice_that_is_out_and_regresses_still_takes_the_rest_with_it() -> None:
+    """It should not happen; if it does, a roll back is not to be swallowed."""
+    configured = rollout(auto_rollback={"slices": "alone"}, slices=["l"])
+    bad = verdict(Decision.ROLL_BACK, alone="l=de", slice_="l=de")
+    out = must(on_verdict(configured, started(configured), bad, TOLD, NOW, NOW))
+    assert must(on_verdict(configured, out, bad, TOLD, NOW, NOW)).phase is Phase.ROLLED_BACK
+
+
 def test_one_slice_alone_is_taken_out_and_the_rest_goes_on() -> None:
     configured = rollout(auto_rollback={"slices": "alone"}, slices=["language"])
     state = must(shown(started(configured), configured))
@@ -235,6 +284,14 @@ def test_an_inconclusive_stage_waits_for_a_person() -> None:
     assert [a.action for a in entry.alerts] == [Action.RESOLVE]
     by_hand = said(state, Command.PROMOTE)
     assert (by_hand.state.stage, by_hand.state.open) == ("partial", ())
+
+
+def test_a_pause_beyond_the_stages_end_is_no_end() -> None:
+    paused = in_phase(Phase.PAUSED)
+    soon = said(paused, Command.RESUME, now=NOW + 50 * HOUR)  # of 4 + 24 + 24
+    assert soon.state.entered == paused.entered
+    late = said(paused, Command.RESUME, now=NOW + 60 * HOUR)
+    assert late.state.entered == NOW + 60 * HOUR
 
 
 def test_a_gate_is_asked_once_and_must_say_yes() -> None:
