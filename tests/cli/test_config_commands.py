@@ -33,6 +33,7 @@ def test_the_example_is_right() -> None:
 def test_every_stage_is_shown_and_every_variable_named(tmp_path: Path) -> None:
     shown = check(tmp_path, GOOD).stdout
     assert "canary: 5% of the traffic, 4 to 52 h; promote on error_rate <0.5%, quality_score >0.90" in shown
+    assert "full: 100% of the traffic, at once for good: the candidate is the stable version" in shown
     assert shown.count("SHADOW_API_KEY is not set here; the shadow worker needs it") == 1
     for variable in ("PAGERDUTY_ROUTING_KEY", "SLACK_WEBHOOK_URL", "CONFIRM_SECRET"):
         assert f"{variable} is not set here; the controller needs it" in shown

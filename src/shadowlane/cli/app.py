@@ -44,10 +44,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Effects = Annotated[
     list[str] | None,
     typer.Option(
-        "--effect", metavar="EFFECT", help="Such as 'error_rate +1%' or 'quality_score -0.02 in language=de'."
+        "--effect",
+        metavar="EFFECT",
+        help="Such as 'error_rate +1%' or 'quality_score -0.02 in language=de'; any number.",
     ),
 ]
-PairsPerHour = Annotated[float | None, typer.Option(min=1, help="Else as in recent traffic.")]
+PairsPerHour = Annotated[
+    float | None, typer.Option(min=1, metavar="N", help="How many will come; else as in recent traffic.")
+]
 By = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who says so; else the user of this session.")
 ]
@@ -55,6 +59,8 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why. It s
 RolloutName = Annotated[
     str | None, typer.Argument(metavar="ROLLOUT", help="May be left out where there is only one.")
 ]
+
+AnyRollout = Annotated[str | None, typer.Argument(metavar="ROLLOUT", help="One alone; else all.")]
 
 
 class Component(StrEnum):
@@ -91,7 +97,13 @@ def up(
 
 
 @app.command()
-def run(component: Component, config: ConfigFile = None) -> None:
+def run(
+    component: Annotated[
+        Component,
+        typer.Argument(metavar="COMPONENT", help="worker, pairing, sink, controller or flags (OFREP)."),
+    ],
+    config: ConfigFile = None,
+) -> None:
     """One component, in the foreground, until SIGTERM or Ctrl-C."""
     from shadowlane.cli.run import run_component
 
@@ -138,7 +150,10 @@ def report(
     config: ConfigFile = None,
     as_json: AsJson = False,
     exit_code: Annotated[
-        bool, typer.Option(help="Exit code by verdict: 0 promote, 10 hold, 11 inconclusive, 12 roll back.")
+        bool,
+        typer.Option(
+            "--exit-code", help="Exit code by verdict: 0 promote, 10 hold, 11 inconclusive, 12 roll back."
+        ),
     ] = False,
 ) -> None:
     """The verdict on a rollout, what it rests on, and where every request went."""
@@ -161,7 +176,7 @@ def pairs(
 
 
 @rollout_app.command("status")
-def rollout_status(rollout: RolloutName = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def rollout_status(rollout: AnyRollout = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Phase, stage and share of each rollout, what comes next and why."""
     from shadowlane.cli.rollout import run_status as show
 
@@ -190,8 +205,8 @@ def rollout_versions(rollout: RolloutName = None, config: ConfigFile = None, as_
 
 
 @export_app.command("flagd")
-def export_flagd(rollout: RolloutName = None, config: ConfigFile = None) -> None:
-    """Flags for flagd, with fractional targeting: all rollouts, or one."""
+def export_flagd(rollout: AnyRollout = None, config: ConfigFile = None) -> None:
+    """Flags for flagd, with fractional targeting by key."""
     from shadowlane.cli.export import run_flagd
 
     run_flagd(load(config), rollout)
@@ -200,11 +215,16 @@ def export_flagd(rollout: RolloutName = None, config: ConfigFile = None) -> None
 @export_app.command("gateway-api")
 def export_gateway_api(
     gateway: Annotated[str, typer.Option("--gateway", metavar="NAME", help="The Gateway's name.")],
-    stable: Annotated[str, typer.Option("--stable", metavar="SERVICE:PORT")],
-    candidate: Annotated[str, typer.Option("--candidate", metavar="SERVICE:PORT")],
+    stable: Annotated[
+        str,
+        typer.Option("--stable", metavar="SERVICE:PORT", help="The Service that runs the stable version."),
+    ],
+    candidate: Annotated[
+        str, typer.Option("--candidate", metavar="SERVICE:PORT", help="The Service that runs the candidate.")
+    ],
     rollout: RolloutName = None,
     config: ConfigFile = None,
-    namespace: Annotated[str, typer.Option("--namespace")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", help="The HTTPRoute's; else it names none.")] = "",
     path: Annotated[str, typer.Option("--path", help="The paths that are split.")] = "/",
 ) -> None:
     """An HTTPRoute of Kubernetes' Gateway API, which splits a path by weights."""
@@ -225,7 +245,9 @@ def export_gateway_api(
 def export_litellm(
     rollout: RolloutName = None,
     config: ConfigFile = None,
-    model_name: Annotated[str, typer.Option("--model-name", help="What services ask for.")] = "",
+    model_name: Annotated[
+        str, typer.Option("--model-name", help="What services ask for; else the rollout's name.")
+    ] = "",
 ) -> None:
     """A model_list with weights, for LiteLLM's router or proxy."""
     from shadowlane.cli.export import run_litellm
@@ -277,7 +299,7 @@ def rollout_return(
 def rollout_restart(
     reason: Reason, rollout: RolloutName = None, config: ConfigFile = None, by: By = None
 ) -> None:
-    """Start a candidate that was taken out before, in a new epoch."""
+    """Start a candidate that was taken out before. It needs a new epoch: raise `generation` first."""
     _say("restart", config, rollout, by, reason)
 
 

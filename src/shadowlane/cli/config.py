@@ -8,6 +8,7 @@ import typer
 
 from shadowlane.evaluators.cautions import warnings
 from shadowlane.evaluators.check import check, longest_hours
+from shadowlane.rollout.simulation.stages import walked
 from shadowlane.schemas.config import Rollout, Settings, load
 from shadowlane.schemas.config_errors import Location, place, read_yaml
 
@@ -35,11 +36,17 @@ def check_file(file: Path) -> None:
             f"{rollout.stable.model or 'any model'} -> {rollout.candidate.model or 'the same model'} "
             f"at {rollout.candidate.base_url}; roll back on {rollout.auto_rollback.trigger}"
         )
-        for stage in rollout.stages:
+        decided = walked(rollout)
+        for stage in decided:
             criteria = ", ".join(f"{metric} {limit}" for metric, limit in rollout.criteria_of(stage).items())
             typer.echo(
                 f"    {stage.name}: {stage.traffic_pct:g}% of the traffic, {stage.duration_hours:g} to "
                 f"{longest_hours(rollout, stage):g} h; promote on {criteria or 'quality kept'}"
+            )
+        for stage in rollout.stages[len(decided) :]:
+            typer.echo(
+                f"    {stage.name}: {stage.traffic_pct:g}% of the traffic, at once for good: the candidate is the "
+                f"stable version, and guarded for {rollout.keep_previous_hours:g} h"
             )
         for variable, whose in dict.fromkeys(_variables(rollout)):
             if variable and not os.environ.get(variable):

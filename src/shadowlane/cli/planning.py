@@ -226,11 +226,13 @@ def _edge(one: Claim, value: float | None) -> str:
     if value is None:
         return "nothing"
     if one.decides == "promote":
-        return f"{'down' if one.mean > one.threshold else 'up'} to {_short(value)}"
+        return f"{'down' if value > one.threshold else 'up'} to {_short(value)}"
     return f"{_short(value)} or {'less' if value < one.threshold else 'more'}"
 
 
 def _short(value: float) -> str:
+    if 0 < abs(value) < 0.0001:
+        value = 0.0001 if value > 0 else -0.0001
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.4g}"
 
 
