@@ -140,10 +140,11 @@ class Controller:
         poll.leads = True
         heads = self._log.heads()
         for state in self._removed(heads):
-            entry = on_removal(state, now)
-            if entry is not None:
-                with self._apart(state.rollout, heads, poll):
+            with self._apart(state.rollout, heads, poll):
+                entry = on_removal(state, now)
+                if entry is not None:
                     heads[state.rollout] = self._write(entry, now, poll)
+                heads[state.rollout] = self._quiet(heads[state.rollout], now, poll)
         for rollout in self._settings.rollouts:
             with self._apart(rollout.name, heads, poll):
                 heads[rollout.name] = self._decide(rollout, heads.get(rollout.name), now, poll)
@@ -188,11 +189,16 @@ class Controller:
                 entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until), confirmed=True)
                 if entry is not None:
                     state = self._write(entry, now, poll)
-        if any(cause_of(incident) == REGRESSION for incident in state.open):
-            entry = on_quiet(state, now, self._served(state))
-            if entry is not None:
-                state = self._write(entry, now, poll)
-        return state
+            elif verdict.verdict is not Decision.PROMOTE:
+                self._forget(rollout)
+        return self._quiet(state, now, poll)
+
+    def _quiet(self, state: State, now: int, poll: Poll) -> State:
+        """Ends the incident of a candidate that serves nobody any more, be it still configured or not."""
+        if not any(cause_of(incident) == REGRESSION for incident in state.open):
+            return state
+        entry = on_quiet(state, now, self._served(state))
+        return state if entry is None else self._write(entry, now, poll)
 
     def _removed(self, heads: Mapping[str, State]) -> list[State]:
         configured = {rollout.name for rollout in self._settings.rollouts}
@@ -249,6 +255,10 @@ class Controller:
             entry = asked or Entry("", "confirmation_asked", "controller", "", state)
             self._asked[key] = self._gates.submit(self._gate, gate.confirm, entry, gate.name)
         return False
+
+    def _forget(self, rollout: Rollout) -> None:
+        """A yes is to what was shown then. What has to be shown again is asked again."""
+        self._asked = {key: answer for key, answer in self._asked.items() if key[0] != rollout.name}
 
     def _served(self, state: State) -> int | None:
         """When the candidate last served one whom it should not."""

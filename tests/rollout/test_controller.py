@@ -298,6 +298,51 @@ def test_the_gate_is_asked_aside_until_it_says_yes(
     assert scene.events() == ["started", "confirmation_asked", "promoted"]
 
 
+def test_a_yes_from_before_a_pause_is_asked_again(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    stages = [STAGES[0], {**STAGES[1], "confirm": {"url": "http://127.0.0.1:1/"}}]
+    scene = Scene(clickhouse_settings, store, rollout(traffic_cycle_hours=0, stages=stages))
+    asked: list[str] = []
+
+    def gate(confirm: Confirm, entry: Entry, stage: str) -> tuple[bool, str]:
+        asked.append(stage)
+        return len(asked) == 1, "only while on-call is awake"
+
+    scene.controller = scene.another("one", gate)
+    scene.poll()
+    put(store, scene.rollout, NOW + 1000, 1200)
+    scene.later(2 * HOUR)
+    state = scene.poll()  # asks; the answer is for the next poll
+    for command in (Command.PAUSE, Command.RESUME):
+        state = scene.log.append(
+            on_command(scene.rollout, state, command, "Ada", "a look first", store.at, store.at)
+        ).state
+        scene.later(MINUTE)
+        state = scene.poll()
+    assert state.stage == "shadow"
+    for _ in range(200):
+        if len(asked) > 1:
+            break
+        scene.poll()
+    assert len(asked) > 1
+    assert scene.poll().stage == "shadow"
+
+
+def test_the_incident_of_a_rollout_that_is_configured_no_more_is_resolved(
+    scene: Scene, clickhouse_settings: ClickHouse
+) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 300, failed=60)
+    scene.later(MINUTE)
+    assert scene.poll().open
+    scene.settings = settings(clickhouse_settings)
+    scene.controller = scene.another("one")
+    scene.later(6 * MINUTE)
+    assert scene.poll().open == ()
+    assert scene.events()[-1] == "resolved"
+
+
 def test_a_rollout_that_is_configured_no_more_serves_nobody(
     scene: Scene, clickhouse_settings: ClickHouse
 ) -> None:
@@ -362,16 +407,16 @@ def test_all_states_are_published_again_and_again(scene: Scene) -> None:
 def test_a_slice_with_a_name_of_any_length_is_rolled_back_and_resolved(
     clickhouse_settings: ClickHouse, store: ClockedStore
 ) -> None:
-    configured = rollout(slices=["a=b"], auto_rollback={"slices": "alone", "trigger": "error_rate > 20%"})
+    configured = rollout(slices=["tenant"], auto_rollback={"slices": "alone", "trigger": "error_rate > 20%"})
     scene = Scene(clickhouse_settings, store, configured)
     scene.poll()
-    name = "'\n" + "x" * 300_000
-    put(store, configured, NOW + 1000, 1000, stable_failed=60, attributes={"a=b": "en"})
-    put(store, configured, NOW + 1000, 40, failed=40, attributes={"a=b": name})
+    name = "'=\n" + "x" * 300_000
+    put(store, configured, NOW + 1000, 1000, stable_failed=60, attributes={"tenant": "en"})
+    put(store, configured, NOW + 1000, 40, failed=40, attributes={"tenant": name})
     scene.later(2 * MINUTE)
-    assert scene.poll().excluded == (f"a=b={name}",)
+    assert scene.poll().excluded == (f"tenant={name}",)
     scene.later(4 * MINUTE)
-    put(store, configured, store.at, 10, attributes={"a=b": name}, served_arm="candidate")
+    put(store, configured, store.at, 10, attributes={"tenant": name}, served_arm="candidate")
     scene.later(2 * MINUTE)
     assert scene.poll().open  # it was served a moment ago
     scene.later(4 * MINUTE)
