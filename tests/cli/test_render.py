@@ -1,6 +1,8 @@
 """A model's text is data in a terminal too."""
 
 import io
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +11,8 @@ from rich.console import Console
 
 from shadowlane.cli.pairs import prompt_of
 from shadowlane.cli.render import bar, evidence, number, printable, shortened, signed
-from shadowlane.cli.report import ROWS, _ledger
+from shadowlane.cli.report import ROWS, _ledger, render
+from shadowlane.rollout.report import Metric, Report
 
 
 @given(st.text())
@@ -58,3 +61,42 @@ def test_only_the_numbers_of_the_ledger_stand_on_the_right() -> None:
     console.print(_ledger(ledger | {"adds_up": True, "reasons": {}}))
     scored = next(line for line in console.export_text().splitlines() if line.startswith("scored"))
     assert scored.split("█")[-1].startswith("  both answers")
+
+
+def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
+    missing = ("not shown: error_rate < 2%", "0 of at least 500 pairs")
+    none = Metric("score", 0, None, None, None, None)
+    report = Report(
+        rollout="to-b",
+        verdict="hold",
+        reason=f"not decided yet: {'; '.join(missing)}",
+        stage="shadow",
+        epoch="0123456789ab",
+        stable="a",
+        candidate="b",
+        at=datetime(2026, 3, 1, tzinfo=UTC),
+        since=None,
+        pairs=0,
+        pairs_needed=None,
+        missing=missing,
+        roll_back=None,
+        metrics={"quality_score": none},
+        failures={},
+        ledger=dict.fromkeys(ROWS, 0) | {"eligible": 0, "unreadable": 0, "adds_up": True, "reasons": {}},
+        phase="running",
+    )
+    lines = [line.rstrip() for line in shown(report)]
+    at = lines.index("HOLD  not decided yet:")
+    assert lines[at + 1 : at + 3] == [f"      {one}" for one in missing]
+    rolled_back = replace(report, verdict="roll_back", reason="error_rate > 2%: evidence 256 of 100")
+    assert "ROLL BACK  error_rate > 2%: evidence 256 of 100" in shown(rolled_back)
+    assert not any("not shown" in line for line in shown(rolled_back))
+    assert any(
+        "no controller goes by this configuration yet" in line for line in shown(replace(report, phase=None))
+    )
+
+
+def shown(report: Report) -> list[str]:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(report))
+    return console.export_text().splitlines()

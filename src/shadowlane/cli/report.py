@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import typer
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -51,7 +52,7 @@ def render(report: Report) -> RenderableType:
         f"  {arms}  ",
         (f"stage {report.stage}, epoch {report.epoch}, {report.pairs:,} pairs", "dim"),
     )
-    where = Text()
+    where = Text("no controller goes by this configuration yet", "yellow")
     if report.phase is not None:
         phase = report.phase.replace("_", " ")
         where = Text.assemble((phase, "bold"), f", {report.traffic_pct:g}% of the traffic to the candidate")
@@ -67,9 +68,11 @@ def render(report: Report) -> RenderableType:
     verdict = Text.assemble(
         (report.verdict.upper().replace("_", " "), VERDICT_STYLE[report.verdict]),
         "  ",
-        printable(report.reason),
+        printable(report.reason.removesuffix("; ".join(report.missing))).rstrip(),
     )
-    parts: list[RenderableType] = [head, *([where] if where else []), Text(), verdict]
+    parts: list[RenderableType] = [head, where, Text(), verdict]
+    if report.reason.endswith("; ".join(report.missing)):  # what is missing is read more easily one by one
+        parts += [Padding(Text(printable(one)), (0, 0, 0, 6), expand=False) for one in report.missing]
     if report.next:
         parts.append(Text.assemble(("next  ", "dim"), printable(report.next)))
     if report.pairs_needed:
@@ -162,14 +165,15 @@ def _tests(report: Report) -> Table:
 
 def _slices(report: Report) -> Table:
     """Each slice with what is strongest against it, and what it still has to show."""
-    numbers = ("pairs", "share", "errors", "quality", "evidence", "needed")
     alone = report.metrics["quality_score"].stable is None
+    quality_is = "quality" if alone else "± quality"
+    numbers = ("pairs", "share", "errors", quality_is, "evidence", "needed")
     table = _table(
         "slice",
         "pairs",
         "share",
         "errors",
-        "quality",
+        quality_is,
         "strongest against it",
         "evidence",
         "needed",
@@ -189,7 +193,7 @@ def _slices(report: Report) -> Table:
             Text(printable(one["slice"]), "bold red" if one["slice"] in report.excluded else ""),
             f"{one['pairs']:,}",
             f"{one['share']:.1%}",
-            signed(one["metrics"]["error_rate"]["difference"]),
+            number(one["metrics"]["error_rate"]["candidate"]),
             # An agreement with the stable answer has no difference: the candidate's own grade says it.
             number(quality["candidate"]) if alone else signed(quality["difference"]),
             Text("" if nothing else against["claim"], style),
