@@ -84,12 +84,13 @@ Gate = Callable[[Confirm, Entry, str], tuple[bool, str]]
 
 @dataclass(slots=True)
 class Poll:
-    """What one poll did. ``failed`` is what it could not do, by rollout."""
+    """What one poll did. ``failed`` is what it could not do, by rollout; ``kafka_away``: the routers were not told."""
 
     leads: bool = False
     decisions: list[Entry] = field(default_factory=list)
     published: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    kafka_away: bool = False
 
 
 class Controller:
@@ -224,12 +225,13 @@ class Controller:
     def _publish(self, states: list[State], now: int, poll: Poll, *, again: bool = False) -> None:
         """States that the routers may not have, or all ``again``. What Kafka does not take is due at the next poll."""
         due = [s for s in states if again or self._published.get(s.rollout, 0) < s.seq]
-        if not due:
+        if not due or poll.kafka_away:  # waiting for Kafka once is enough: on-call is told after it
             return
         try:
             self._publisher.publish([state.for_routers for state in due])
         except BrokerError as exc:
             log.error("routers were not told, and keep what they have: %s", exc)
+            poll.kafka_away = True
             for state in due:
                 poll.failed[state.rollout] = str(exc)
             return

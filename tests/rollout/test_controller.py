@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shadowlane.cli.rollout import run_recompute
 from shadowlane.errors import BrokerError, StoreError
 from shadowlane.rollout.controller import REPUBLISH_MS, Controller
 from shadowlane.rollout.evidence import Keeper, Stage, moment
@@ -450,11 +451,16 @@ def test_what_goes_wrong_with_one_rollout_holds_up_no_other(
 
 def test_a_broker_that_is_away_delays_the_routers_and_nothing_else(scene: Scene) -> None:
     class Away:
+        asked = 0
+
         def publish(self, states: list[RolloutState]) -> None:
+            self.asked += 1
             raise BrokerError("no broker answers")
 
-    away = Controller(scene.settings, scene.store, Away(), scene.alerts, always_yes, "one")
+    routers = Away()
+    away = Controller(scene.settings, scene.store, routers, scene.alerts, always_yes, "one")
     poll = away.poll()
+    assert routers.asked == 1  # each time takes seconds, and on-call waits
     assert [entry.event for entry in poll.decisions] == ["started"]
     assert "no broker" in poll.failed["to-b"]
     assert scene.alerts.steps == 1
@@ -475,3 +481,18 @@ def test_a_store_that_is_away_is_said_and_nothing_is_lost(scene: Scene) -> None:
 
 def _raising(sql: str, parameters: Any) -> list[dict[str, Any]]:
     raise StoreError("away")
+
+
+def test_what_is_kept_is_held_to_the_pairs(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.poll()
+    put(scene.store, scene.rollout, NOW + 1000, 300, failed=3)
+    scene.later(MINUTE)
+    scene.poll()
+    run_recompute(scene.settings, None)
+    assert "from 300 pairs" in (said := capsys.readouterr().out)
+    assert said.strip().endswith("the same")
+    # A pair that came to be in a closed bucket, which no insert of ours does.
+    put(scene.store, scene.rollout, NOW + 2000, 1)
+    with pytest.raises(SystemExit):
+        run_recompute(scene.settings, None)
+    assert "NOT THE SAME: 300 pairs" in capsys.readouterr().out
