@@ -204,6 +204,14 @@ def rollout_versions(rollout: RolloutName = None, config: ConfigFile = None, as_
     run_versions(load(config), rollout, as_json=as_json)
 
 
+@rollout_app.command("recompute")
+def rollout_recompute(rollout: RolloutName = None, config: ConfigFile = None) -> None:
+    """Fold all pairs of the present stage again: is the evidence that is kept what the pairs say?"""
+    from shadowlane.cli.rollout import run_recompute
+
+    run_recompute(load(config), rollout)
+
+
 @export_app.command("flagd")
 def export_flagd(rollout: AnyRollout = None, config: ConfigFile = None) -> None:
     """Flags for flagd, with fractional targeting by key."""

@@ -1,6 +1,7 @@
 """`shadowlane rollout …`: where a rollout stands, what was decided, and a person's word in it."""
 
 import getpass
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +13,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from shadowlane.cli import EXIT_DOWN
 from shadowlane.cli.render import printable, terminal
 from shadowlane.cli.store import reader
 from shadowlane.errors import BrokerError, RefusedError
-from shadowlane.rollout.evidence import Keeper, millis
+from shadowlane.evaluators.gates.fold import Fold, evidence_rows
+from shadowlane.evaluators.gates.reading import advance
+from shadowlane.rollout.evidence import Keeper, Stage, kept_fold, millis
 from shadowlane.rollout.log import Log, read_heads, read_history
 from shadowlane.rollout.machine import Command, begin, gate_before, on_command
 from shadowlane.rollout.next_step import next_step
@@ -24,6 +28,7 @@ from shadowlane.rollout.store import ClickHouseStore
 from shadowlane.rollout.versions import versions
 from shadowlane.schemas.config import Rollout, Settings
 
+SAME = 1e-9
 PHASE_STYLE = {
     Phase.RUNNING: "bold green",
     Phase.COMPLETED: "bold green",
@@ -103,6 +108,37 @@ def run_versions(settings: Settings, name: str | None, *, as_json: bool) -> None
             f"{_at(one.kept_until):%Y-%m-%d %H:%M}" if one.kept_until else "",
         )
     terminal().print(table)
+
+
+def run_recompute(settings: Settings, name: str | None) -> None:
+    """Folds all pairs of the present stage again, and holds the evidence that is kept to it.
+
+    Exits with 1 where they differ by more than 1e-9. Raises RefusedError where the rollout has not begun.
+    """
+    rollout = settings.rollout(name)
+    rows = reader(settings)
+    state = read_heads(rows, [rollout.name]).get(rollout.name)
+    if state is None or state.epoch != rollout.epoch:
+        raise RefusedError(
+            f"{rollout.name}: no controller has seen this configuration yet; there is nothing to check"
+        )
+    stage = Stage.of(rollout, state, settings.controller)
+    kept = kept_fold(rows, stage)
+    with terminal(stderr=True).status(f"folding {kept.pairs:,} pairs …"):
+        again = advance(rows, stage.rules, stage.scope, Fold.start(stage.scope.since), kept.until)
+    pairs = zip(evidence_rows(stage.rules, kept), evidence_rows(stage.rules, again), strict=True)
+    claims, apart = 0, 0.0
+    for one, other in pairs:
+        claims += 1
+        apart = max(apart, abs(one.log_e - other.log_e), abs(one.pairs - other.pairs))
+    same = apart <= SAME and kept.pairs == again.pairs
+    typer.echo(
+        f"{rollout.name}, stage {state.stage}: {claims} claims from {again.pairs:,} pairs up to "
+        f"{kept.until:%Y-%m-%d %H:%M:%S} UTC; log evidence differs by at most {apart:.1g}: "
+        + ("the same" if same else f"NOT THE SAME: {kept.pairs:,} pairs are in what is kept")
+    )
+    if not same:
+        sys.exit(EXIT_DOWN)
 
 
 def run_command(settings: Settings, name: str | None, command: Command, by: str | None, reason: str) -> None:
