@@ -156,9 +156,7 @@ def claim(evidence: Evidence) -> str:
 
 def evidence_of(verdict: Verdict) -> dict[str, Any]:
     """What a decision rested on, for the log: the verdict with every claim's evidence."""
-    document = asdict(verdict)
-    del document["metrics"]
-    return document
+    return asdict(verdict)
 
 
 def _ms(moment: datetime) -> int:

@@ -11,6 +11,13 @@ from math import sqrt
 from typing import Any
 
 from shadowlane.evaluators.gates.buckets import Moments
+from shadowlane.evaluators.gates.estimates import (
+    Estimate,
+    MetricReport,
+    SliceReport,
+    metric_reports,
+    slice_reports,
+)
 from shadowlane.evaluators.gates.evidence import Evidence
 from shadowlane.evaluators.gates.expressions import comparisons, parse_trigger
 from shadowlane.evaluators.gates.fold import Fold
@@ -20,14 +27,7 @@ from shadowlane.evaluators.gates.observables import QUALITY
 from shadowlane.evaluators.gates.reading import advance, stored
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.gates.scope import closed_until
-from shadowlane.evaluators.gates.verdict import (
-    Decision,
-    Estimate,
-    MetricReport,
-    SliceReport,
-    Verdict,
-    slice_reports,
-)
+from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.evaluators.scorers import ScorerSet, units
 from shadowlane.rollout.evidence import Stage, kept_fold, millis, moment
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
@@ -171,7 +171,8 @@ class Standing:
     @property
     def shown(self) -> list[tuple[MetricReport, tuple[str, ...]]]:
         """Each metric with the names of its tests."""
-        return [(m, of.tests) for m, of in zip(self.verdict.metrics, self.rules.metrics, strict=True)]
+        shown = metric_reports(self.rules, self.fold.whole(self.rules))
+        return [(metric, of.tests) for metric, of in zip(shown, self.rules.metrics, strict=True)]
 
     @property
     def _shown(self) -> bool:

@@ -19,4 +19,5 @@ Pure modules, without input or output; docs/verdict.md tells a user how they rea
 - ``evidence``     the fold as numbers for a person: of each promotion test, of each roll back cause
 - ``intervals``    confidence intervals for display, valid at every moment
 - ``verdict``      rules and fold in, verdict out
+- ``estimates``    what a report shows beside it: means and intervals
 """

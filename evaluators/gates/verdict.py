@@ -13,10 +13,8 @@ from types import MappingProxyType
 from shadowlane.evaluators.gates.evidence import Evidence, Latch, alarms, promotions
 from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.hypotheses import ERRORS_WORSE
-from shadowlane.evaluators.gates.intervals import interval_of, rate_interval
-from shadowlane.evaluators.gates.observables import Observable
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.slices import SliceFold, budget_share
+from shadowlane.evaluators.gates.slices import budget_share
 
 NO_SHARES: Mapping[str, float] = MappingProxyType({})
 
@@ -26,40 +24,6 @@ class Decision(StrEnum):
     HOLD = "hold"
     ROLL_BACK = "roll_back"
     INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over ``n`` units (pairs, or sessions), and its 95% interval, which holds at every moment at once."""
-
-    n: int
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class MetricReport:
-    """One metric of both arms, and of the difference candidate − stable on the same requests.
-
-    None where no pair has it. ``unit`` is `shadowlane.evaluators.gates.observables.Metric.unit`.
-    """
-
-    name: str
-    stable: Estimate | None
-    candidate: Estimate | None
-    difference: Estimate | None
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SliceReport:
-    """One slice: its pairs, what share of all pairs they are, and its metrics."""
-
-    name: str
-    pairs: int
-    share: float
-    metrics: tuple[MetricReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +47,6 @@ class Verdict:
     promote: tuple[Evidence, ...]
     alarms: tuple[Evidence, ...]
     roll_back: Latch | None
-    metrics: tuple[MetricReport, ...]
     untracked: int = 0
 
 
@@ -141,16 +104,7 @@ def decide(
         promote=promote,
         alarms=_alarms(rules, fold),
         roll_back=fold.latch,
-        metrics=_metrics(rules, judged[0]),
         untracked=fold.untracked,
-    )
-
-
-def slice_reports(rules: Rules, fold: Fold) -> tuple[SliceReport, ...]:
-    """Each slice that is followed, in order of appearance; all traffic is in the verdict."""
-    return tuple(
-        SliceReport(state.name, state.pairs, state.pairs / fold.pairs, _metrics(rules, state))
-        for state in list(fold.slices.values())[1:]
     )
 
 
@@ -238,33 +192,6 @@ def _pairs_needed(rules: Rules, promote: tuple[Evidence, ...], fold: Fold) -> in
         whole = fold.pairs / fold.slices[required.slice].pairs if required.slice else 1
         needed.append(ceil(required.pairs_needed * whole))
     return max(needed)
-
-
-def _metrics(rules: Rules, state: SliceFold) -> tuple[MetricReport, ...]:
-    return tuple(
-        MetricReport(
-            metric.name,
-            _estimate(metric.stable, state),
-            _estimate(metric.candidate, state),
-            _estimate(metric.difference, state),
-            metric.unit,
-        )
-        for metric in rules.metrics
-    )
-
-
-def _estimate(observable: Observable | None, state: SliceFold) -> Estimate | None:
-    if observable is None:
-        return None
-    seen = state.seen[observable.name]
-    total = seen.moments
-    if total.mean is None:
-        return None
-    if observable.binary and total.counts:
-        low, high = rate_interval(total.n, round(total.total))
-    else:
-        low, high = interval_of(seen, observable.lo, observable.hi)
-    return Estimate(total.n, total.mean, low, high)
 
 
 def _time(span: timedelta) -> str:

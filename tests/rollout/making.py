@@ -57,5 +57,4 @@ def verdict(decision: Decision, *, alone: str = "", slice_: str = "", mean: floa
         promote=(),
         alarms=(),
         roll_back=latch,
-        metrics=(),
     )

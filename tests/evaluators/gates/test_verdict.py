@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowlane.evaluators.gates.buckets import Moments
+from shadowlane.evaluators.gates.estimates import metric_reports, slice_reports
 from shadowlane.evaluators.gates.evidence import pairs_to_go
 from shadowlane.evaluators.gates.expressions import parse_trigger
 from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.intervals import interval
 from shadowlane.evaluators.gates.kernel import AT_ONCE, Wealth
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide, slice_reports
+from shadowlane.evaluators.gates.verdict import Decision, Verdict, decide
 from tests.evaluators.gates.building import FAILED, START, Pair, bucket, buckets, folded, moments, usual_rules
 
 NO_WAIT: dict[str, Any] = {"traffic_cycle": timedelta(0)}
@@ -93,7 +94,7 @@ def test_nothing_measured_is_hold_then_inconclusive() -> None:
     verdict = verdict_on(rules, [], timedelta(days=1))
     assert verdict.verdict is Decision.HOLD
     assert verdict.pairs_needed is None
-    assert verdict.metrics[0].candidate is None
+    assert metric_reports(rules, folded(rules, []).whole(rules))[0].candidate is None
     assert "no pair has this metric" in verdict.reason
     over = verdict_on(rules, [], timedelta(days=2))
     assert over.verdict is Decision.INCONCLUSIVE
@@ -219,8 +220,9 @@ def test_one_bet_grows_by_the_formula() -> None:
 
 
 def test_the_report_has_both_arms_and_their_difference() -> None:
-    verdict = verdict_on(usual_rules(), [[SAME] * 18 + [WORSE] * 2] * 50)
-    quality = verdict.metrics[1]
+    rules = usual_rules()
+    fold = folded(rules, buckets(rules, [[SAME] * 18 + [WORSE] * 2] * 50))
+    quality = metric_reports(rules, fold.whole(rules))[1]
     assert quality.name == "quality_score"
     assert quality.stable is not None
     assert quality.candidate is not None
@@ -332,8 +334,7 @@ def test_means_of_sessions_are_no_counts() -> None:
     rules = usual_rules()
     halves = Moments(40, 20.0, 10.0)
     one = replace(bucket(rules, 0, [SAME] * 80), moments={o.name: halves for o in rules.observables})
-    verdict = decide(rules, folded(rules, [one]), started=START, now=START, unit="sessions")
-    error = verdict.metrics[0].candidate
+    error = metric_reports(rules, folded(rules, [one]).whole(rules))[0].candidate
     assert error is not None
     assert (error.n, error.mean) == (40, 0.5)
     assert error.high - error.low > 0.3  # not that of 20 ones among 40, of Beta(½, ½)
