@@ -24,9 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from shadowlane.evaluators.gates.scope import moment
 from shadowlane.processors.store import connect, migrate
 from shadowlane.rollout.controller import Controller
-from shadowlane.rollout.evidence import Keeper, Stage, moment
+from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import ClickHouseStore

@@ -26,9 +26,10 @@ from typing import Protocol
 
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
-from shadowlane.rollout.evidence import Keeper, Stage, millis
+from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
@@ -173,7 +174,7 @@ class Controller:
     def _decide(self, rollout: Rollout, state: State | None, now: int, poll: Poll) -> State:
         """All that there is to decide on one rollout now; each decision is written, then published."""
         until = self._keeper.closed_until(now)
-        since = millis(until) if state else self._first_bucket(rollout, until)
+        since = milliseconds(until) if state else self._first_bucket(rollout, until)
         entry = begin(rollout, state, now, since)
         if entry is not None:
             state = self._write(entry, now, poll)
@@ -183,11 +184,13 @@ class Controller:
             fold = self._keeper.advance(stage, until)
             verdict = stage.verdict(fold, now)
             told = Told(self._settings.controller.link, self._onset(state, verdict))
-            entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until))
+            entry = on_verdict(rollout, state, verdict, told, now, milliseconds(fold.until))
             if entry is not None:
                 state = self._write(entry, now, poll)
             if verdict.verdict is Decision.PROMOTE and self._confirmed(rollout, state, entry):
-                entry = on_verdict(rollout, state, verdict, told, now, millis(fold.until), confirmed=True)
+                entry = on_verdict(
+                    rollout, state, verdict, told, now, milliseconds(fold.until), confirmed=True
+                )
                 if entry is not None:
                     state = self._write(entry, now, poll)
             elif verdict.verdict is not Decision.PROMOTE:
@@ -208,8 +211,8 @@ class Controller:
     def _first_bucket(self, rollout: Rollout, until: datetime) -> int:
         """Pairs may have come in before any controller ran: they are of this epoch, and count."""
         rows = self._store.rows(_FIRST, {"rollout": rollout.name, "epoch": rollout.epoch})
-        first = int(rows[0]["at"]) or millis(until)
-        return min(first - first % (self._settings.controller.bucket_s * 1000), millis(until))
+        first = int(rows[0]["at"]) or milliseconds(until)
+        return min(first - first % (self._settings.controller.bucket_s * 1000), milliseconds(until))
 
     def _write(self, entry: Entry, now: int, poll: Poll) -> State:
         written = self._log.append(entry)

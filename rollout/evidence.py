@@ -8,7 +8,7 @@ again, to the same numbers.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -17,7 +17,7 @@ from shadowlane.evaluators.check import rules_of
 from shadowlane.evaluators.gates.fold import Fold, digest, evidence_rows
 from shadowlane.evaluators.gates.reading import advance
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.scope import EPOCH, Scope, closed_until
+from shadowlane.evaluators.gates.scope import EPOCH, Scope, closed_until, milliseconds, moment
 from shadowlane.evaluators.gates.verdict import Verdict, decide
 from shadowlane.rollout.machine import stage_of
 from shadowlane.rollout.state import Phase, State
@@ -116,7 +116,7 @@ class Keeper:
 
     def _keep(self, stage: Stage, fold: Fold) -> None:
         """The evidence first: where it is there and the fold is not, the next poll writes the same rows again."""
-        of, until = _parameters(stage), millis(fold.until)
+        of, until = _parameters(stage), milliseconds(fold.until)
         token = f"{of['rollout']}:{of['epoch']}:{of['since']}:{of['rules']}:{until}"
         shared = {"rollout": of["rollout"], "epoch": of["epoch"], "since": of["since"], "until": until}
         lines = [
@@ -148,16 +148,6 @@ def kept_fold(rows: Rows, stage: Stage) -> Fold:
     except StoreError as exc:  # of another version: the pairs are still there
         log.warning("%s: the kept evidence is computed again: %s", stage.rollout.name, exc)
         return Fold.start(stage.scope.since)
-
-
-def moment(ms: int) -> datetime:
-    """A time in Unix milliseconds as a date in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def millis(at: datetime) -> int:
-    """A date as Unix milliseconds."""
-    return round(at.timestamp() * 1000)
 
 
 def _key(stage: Stage) -> tuple[str, str, int, str]:

@@ -1,10 +1,10 @@
 """What is told of a decision: one incident per rollout, epoch and cause, with what on-call asks first. Pure."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Verdict
 from shadowlane.rollout.state import Action, Alert, State
 
@@ -53,7 +53,7 @@ class Told:
             summary=f"{state.rollout}: {arms(state)} regressed{where}: {latch.leading[0].claim}",
             what=what,
             slices=slices,
-            since=self.onset or _ms(latch.since),
+            since=self.onset or milliseconds(latch.since),
             sure=(
                 f"evidence {latch.e:.3g} of {latch.leading[0].threshold:.3g} after {latch.pairs:,} pairs: a candidate "
                 "that is no worse is ever called so in at most 1 of 100 stages"
@@ -157,7 +157,3 @@ def claim(evidence: Evidence) -> str:
 def evidence_of(verdict: Verdict) -> dict[str, Any]:
     """What a decision rested on, for the log: the verdict with every claim's evidence."""
     return asdict(verdict)
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -23,6 +23,7 @@ from typing import Any
 
 from shadowlane.errors import RefusedError
 from shadowlane.evaluators.check import longest_hours
+from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout import incidents
 from shadowlane.rollout.incidents import REGRESSION, UNDECIDED, Told, cause_of
@@ -344,7 +345,7 @@ def _with(these: tuple[str, ...], one: str) -> tuple[str, ...]:
 def _with_first_pair(state: State, verdict: Verdict) -> State:
     if state.first_pair is not None or verdict.first is None:
         return state
-    return replace(state, first_pair=round(verdict.first.timestamp() * 1000))
+    return replace(state, first_pair=milliseconds(verdict.first))
 
 
 def _ref(version: Version) -> VersionRef:

@@ -26,10 +26,10 @@ from shadowlane.evaluators.gates.intervals import interval
 from shadowlane.evaluators.gates.observables import QUALITY
 from shadowlane.evaluators.gates.reading import advance, stored
 from shadowlane.evaluators.gates.rules import Rules
-from shadowlane.evaluators.gates.scope import closed_until
+from shadowlane.evaluators.gates.scope import closed_until, milliseconds, moment
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.evaluators.scorers import ScorerSet, units
-from shadowlane.rollout.evidence import Stage, kept_fold, millis, moment
+from shadowlane.rollout.evidence import Stage, kept_fold
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
 from shadowlane.rollout.log import read_heads, read_history
 from shadowlane.rollout.machine import begin
@@ -198,10 +198,10 @@ def read_standing(rows: Rows, settings: Settings, rollout: Rollout, now: datetim
         started = moment(state.entered)
     if span:
         fold = advance(rows, stage.rules, stage.scope, fold, at + timedelta(seconds=controller.bucket_s))
-    verdict = stage.verdict(fold, millis(max(at, started)))
+    verdict = stage.verdict(fold, milliseconds(max(at, started)))
     if state is None and fold.first:
-        verdict = replace(stage, state=replace(stage.state, entered=millis(fold.first))).verdict(
-            fold, millis(at)
+        verdict = replace(stage, state=replace(stage.state, entered=milliseconds(fold.first))).verdict(
+            fold, milliseconds(at)
         )
     decided = read_history(rows, rollout.name, 1) if state else []
     return Standing(state, decided[0] if decided else None, stage.rules, fold, verdict)
@@ -209,7 +209,7 @@ def read_standing(rows: Rows, settings: Settings, rollout: Rollout, now: datetim
 
 def _unbegun(rollout: Rollout, first: datetime) -> State:
     """As the controller would begin it."""
-    entry = begin(rollout, None, millis(first), millis(first))
+    entry = begin(rollout, None, milliseconds(first), milliseconds(first))
     assert entry is not None  # without a state before, it begins
     return entry.state
 

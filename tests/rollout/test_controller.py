@@ -8,8 +8,9 @@ import pytest
 
 from shadowlane.cli.rollout import run_recompute
 from shadowlane.errors import BrokerError, StoreError
+from shadowlane.evaluators.gates.scope import moment
 from shadowlane.rollout.controller import REPUBLISH_MS, Controller
-from shadowlane.rollout.evidence import Keeper, Stage, moment
+from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
 from shadowlane.rollout.recent import recent

@@ -19,7 +19,8 @@ from shadowlane.cli.store import reader
 from shadowlane.errors import BrokerError, RefusedError
 from shadowlane.evaluators.gates.fold import Fold, evidence_rows
 from shadowlane.evaluators.gates.reading import advance
-from shadowlane.rollout.evidence import Keeper, Stage, kept_fold, millis
+from shadowlane.evaluators.gates.scope import milliseconds
+from shadowlane.rollout.evidence import Keeper, Stage, kept_fold
 from shadowlane.rollout.log import Log, read_heads, read_history
 from shadowlane.rollout.machine import Command, begin, gate_before, on_command
 from shadowlane.rollout.next_step import next_step
@@ -154,7 +155,7 @@ def run_command(settings: Settings, name: str | None, command: Command, by: str 
     store = ClickHouseStore(settings.clickhouse)
     log = Log(store)
     now = store.now()
-    since = millis(Keeper(store, settings.controller).closed_until(now))
+    since = milliseconds(Keeper(store, settings.controller).closed_until(now))
     state = log.head(rollout.name)
     other = state is not None and state.epoch != rollout.epoch
     if state is None or (other and command is Command.RESTART and state.phase.out):
