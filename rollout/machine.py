@@ -178,6 +178,13 @@ def on_command(
     raise RefusedError(f"{state.rollout} is {_said(state)}: {_instead(command, state)}")
 
 
+def on_alarm(state: State) -> str:
+    """What a person can do about a roll back that was not carried out."""
+    if state.phase is Phase.COMPLETED:
+        return f"return to {_named(state.stable)} by hand"
+    return "abort it by hand" if state.phase is Phase.PASSED else "abort it, or promote it, by hand"
+
+
 def gate_before(rollout: Rollout, state: State) -> Stage | None:
     """The stage that a promotion would begin, where a webhook must say yes before it."""
     following = _following(rollout, state)
@@ -272,7 +279,7 @@ def _roll_back(
         if state.alarm:
             return None
         after = _next(state, now, alarm=True)
-        done = "nothing: auto_rollback.enabled is false; abort or promote it by hand"
+        done = f"nothing: auto_rollback.enabled is false; {on_alarm(state)}"
         alert = told.regression(after, verdict, done, served_pct=state.traffic_pct)
         after = replace(after, open=_with(state.open, alert.incident))
         return _entry(after, "alarm", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert,))

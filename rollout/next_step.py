@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from shadowlane.evaluators.check import longest_hours
 from shadowlane.evaluators.gates.verdict import Verdict
-from shadowlane.rollout.machine import stage_of
+from shadowlane.rollout.machine import on_alarm, stage_of
 from shadowlane.rollout.state import Phase, State
 from shadowlane.schemas.config import Rollout
 
@@ -15,6 +15,8 @@ def next_step(rollout: Rollout, state: State, verdict: Verdict | None = None) ->
         return "the configuration changed since: the controller starts a new epoch at its next poll"
     name = f"shadowlane rollout … {rollout.name}"
     phase, stage = state.phase, stage_of(rollout, state)
+    if state.alarm:
+        return f"a roll back was decided, and is a person's to do: {on_alarm(state)}"
     if phase is Phase.RUNNING:
         return _running(rollout, state, verdict)
     if phase is Phase.PAUSED:
@@ -47,8 +49,6 @@ def _running(rollout: Rollout, state: State, verdict: Verdict | None) -> str:
     goal = (
         f"stage {following.name} ({following.traffic_pct:g}%)" if following else "the end of the last stage"
     )
-    if state.alarm:
-        return "a person decides: abort it, or promote it against the evidence"
     if state.asked:
         return f"{goal}, once its webhook says yes"
     end = _time(state.entered + round(longest_hours(rollout, stage) * 3_600_000))

@@ -19,6 +19,7 @@ from shadowlane.rollout.machine import (
     on_removal,
     on_verdict,
 )
+from shadowlane.rollout.next_step import next_step
 from shadowlane.rollout.state import Action, Entry, Phase, State
 from shadowlane.schemas.config import Rollout
 from tests.rollout.making import HOUR, NOW, STAGES, rollout, started, verdict
@@ -216,6 +217,7 @@ def test_an_alarm_against_the_stable_version_of_now_ends_with_what_could_be_retu
     bad = verdict(Decision.ROLL_BACK)
     alarmed = must(on_verdict(configured, state, bad, TOLD, NOW + HOUR, NOW))
     assert (alarmed.phase, alarmed.alarm) == (Phase.COMPLETED, True)
+    assert next_step(configured, alarmed).endswith("return to a by hand")
     assert on_verdict(configured, alarmed, bad, TOLD, NOW + 167 * HOUR, NOW) is None
     entry = on_verdict(configured, alarmed, bad, TOLD, NOW + 168 * HOUR, NOW)
     assert entry is not None
