@@ -170,6 +170,10 @@ class Controller:
         except (ConfigError, StoreError) as exc:
             poll.failed[name] = str(exc)
             log.error("%s: %s", name, exc)
+        except Exception as exc:
+            # Whatever it is: to end here would leave all the others without a guard.
+            poll.failed[name] = f"a fault of shadowlane's own: {type(exc).__name__}"
+            log.exception("%s: a fault of shadowlane's own", name)
 
     def _decide(self, rollout: Rollout, state: State | None, now: int, poll: Poll) -> State:
         """All that there is to decide on one rollout now; each decision is written, then published."""

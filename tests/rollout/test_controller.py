@@ -425,8 +425,9 @@ def test_a_slice_with_a_name_of_any_length_is_rolled_back_and_resolved(
     assert not scene.poll().open
 
 
+@pytest.mark.parametrize("fault", [StoreError("a sum that is no number"), KeyError("a fault of our own")])
 def test_what_goes_wrong_with_one_rollout_holds_up_no_other(
-    clickhouse_settings: ClickHouse, store: ClockedStore
+    clickhouse_settings: ClickHouse, store: ClockedStore, fault: Exception
 ) -> None:
     broken, sound = rollout(name="broken"), rollout(name="sound")
     scene = Scene(clickhouse_settings, store, sound)
@@ -439,7 +440,7 @@ def test_what_goes_wrong_with_one_rollout_holds_up_no_other(
 
     def rows(sql: str, parameters: Any) -> list[dict[str, Any]]:
         if parameters.get("rollout") == "broken":
-            raise StoreError("a sum that is no number")
+            raise fault
         return real(sql, parameters)
 
     store.rows = rows  # type: ignore[method-assign]
