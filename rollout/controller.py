@@ -30,10 +30,10 @@ from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout.evidence import Keeper, Stage
-from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
+from shadowlane.rollout.incidents import REGRESSION, Told, cause_of, evidence_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
-from shadowlane.rollout.machine import begin, gate_before, on_quiet, on_removal, on_verdict
+from shadowlane.rollout.machine import CONTROLLER, begin, gate_before, on_quiet, on_removal, on_verdict
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
 from shadowlane.schemas.config import Confirm, Rollout, Settings
@@ -191,7 +191,7 @@ class Controller:
             entry = on_verdict(rollout, state, verdict, told, now, milliseconds(fold.until))
             if entry is not None:
                 state = self._write(entry, now, poll)
-            if verdict.verdict is Decision.PROMOTE and self._confirmed(rollout, state, entry):
+            if verdict.verdict is Decision.PROMOTE and self._confirmed(rollout, state, verdict):
                 entry = on_verdict(
                     rollout, state, verdict, told, now, milliseconds(fold.until), confirmed=True
                 )
@@ -247,7 +247,7 @@ class Controller:
         if again:
             self._published_at = now
 
-    def _confirmed(self, rollout: Rollout, state: State, asked: Entry | None) -> bool:
+    def _confirmed(self, rollout: Rollout, state: State, verdict: Verdict) -> bool:
         """Whether the gate before the next stage has said yes. It is asked aside: a slow one holds up nobody."""
         gate = gate_before(rollout, state)
         if gate is None or gate.confirm is None or state.asked != gate.name:
@@ -261,7 +261,8 @@ class Controller:
                 return True
             log.info("%s: stage %s is not confirmed yet: %s", state.rollout, gate.name, said)
         if key not in self._asked:
-            entry = asked or Entry("", "confirmation_asked", "controller", "", state)
+            shown = evidence_of(verdict)
+            entry = Entry("", "confirmation_asked", CONTROLLER, verdict.reason, state, shown)
             self._asked[key] = self._gates.submit(self._gate, gate.confirm, entry, gate.name)
         return False
 

@@ -27,7 +27,7 @@ def ask(gate: Confirm, entry: Entry, stage: str) -> tuple[bool, str]:
             "epoch": state.epoch,
             "stage": stage,
             "from_stage": state.stage,
-            "traffic_pct": state.traffic_pct,
+            "from_traffic_pct": state.traffic_pct,
             "stable": asdict(state.stable),
             "candidate": asdict(state.candidate),
             "actor": entry.actor,

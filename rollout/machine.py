@@ -21,7 +21,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from shadowlane.errors import RefusedError
+from shadowlane.errors import ConfigError, RefusedError
 from shadowlane.evaluators.check import longest_hours
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
@@ -48,16 +48,28 @@ class Command(StrEnum):
 
 
 def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry | None:
-    """What the configuration asks for: a first start, or a new epoch. None where it is what it was."""
+    """What the configuration asks for: a first start, or a new epoch. None where it is what it was.
+
+    Raises:
+        ConfigError: it is what it was before. A component that still has an older file must not take the rollout back,
+            and nobody brings an epoch back without a word.
+    """
     if state is None:
         fresh = _fresh(rollout, None, now, since)
         return _entry(fresh, "started", CONTROLLER, f"new in the configuration, stage {fresh.stage}")
     if state.epoch == rollout.epoch:
         return None
+    if rollout.epoch in state.past:
+        raise ConfigError(
+            f"rollout {rollout.name!r} went by this configuration (epoch {rollout.epoch}) before, and goes by another "
+            f"one now ({state.epoch}): start with the present file, or raise generation to begin this one anew"
+        )
     same = state.candidate.fingerprint == rollout.candidate.fingerprint
     if same and state.in_charge == state.candidate and state.stable.fingerprint == rollout.stable.fingerprint:
         # It serves everybody already: an edited margin must not send them back to the start.
-        kept = _next(state, now, epoch=rollout.epoch, since=since, epoch_began=now, alarm=False)
+        kept = _next(
+            state, now, epoch=rollout.epoch, since=since, epoch_began=now, alarm=False, past=_past(state)
+        )
         reason = "the configuration changed; the candidate stays in charge"
         return _entry(*_resolving(state, kept, "a new epoch"), "reconfigured", CONTROLLER, reason)
     fresh = _fresh(rollout, state, now, since)
@@ -220,7 +232,12 @@ def _fresh(rollout: Rollout, before: State | None, now: int, since: int) -> Stat
         service=rollout.match.service or "",
         route=rollout.match.route or "",
         failed=before.failed if before else (),
+        past=_past(before) if before else (),
     )
+
+
+def _past(before: State) -> tuple[str, ...]:
+    return _with(before.past, before.epoch)
 
 
 def _promote(

@@ -12,7 +12,10 @@ from shadowlane.schemas.config import Rollout
 def next_step(rollout: Rollout, state: State, verdict: Verdict | None = None) -> str:
     """What the rollout waits for, and what then; with a verdict, what is missing."""
     if state.epoch != rollout.epoch:
-        return "the configuration changed since: the controller starts a new epoch at its next poll"
+        return (
+            "the configuration here is not the one that the rollout goes by: a controller that is started with it "
+            "begins a new epoch"
+        )
     name = f"shadowlane rollout … {rollout.name}"
     phase, stage = state.phase, stage_of(rollout, state)
     if state.alarm:

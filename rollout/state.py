@@ -57,7 +57,8 @@ class State:
     ``alarm`` is the roll back that was decided and not carried out (``auto_rollback.enabled: false``). ``open``
     are the incidents that were told and not resolved yet. ``failed`` are the fingerprints of candidates that were
     taken out before. ``asked`` is the stage that a confirmation was asked for. ``first_pair`` is when the epoch's first
-    pair was complete, once a stage is over: the traffic cycle is counted from there.
+    pair was complete, once a stage is over: the traffic cycle is counted from there. ``past`` are the
+    epochs before this one.
     """
 
     rollout: str
@@ -82,6 +83,7 @@ class State:
     failed: tuple[str, ...] = ()
     previous_until: int | None = None
     first_pair: int | None = None
+    past: tuple[str, ...] = ()
 
     @property
     def in_charge(self) -> VersionRef:

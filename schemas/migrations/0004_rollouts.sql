@@ -155,7 +155,7 @@ SELECT
     fromUnixTimestamp64Milli(until, 'UTC') AS until,
     slice, decides, claim, pairs, mean,
     exp(least(log_e, 690)) AS e,
-    exp(least(log_needed, 690)) AS needed,
+    round(exp(least(log_needed, 690)), 6) AS needed,
     log_e >= log_needed AS reached
 FROM evidence_log FINAL;
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.errors import RefusedError
+from shadowlane.errors import ConfigError, RefusedError
 from shadowlane.evaluators.gates.verdict import Decision
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.machine import (
@@ -317,6 +317,16 @@ def test_a_new_configuration_is_a_new_epoch_from_the_first_stage() -> None:
     assert (entry.event, entry.state.stage, entry.state.traffic_pct) == ("new_epoch", "shadow", 0)
     assert entry.state.epoch != state.epoch
     assert entry.state.seq == state.seq + 1
+
+
+def test_an_older_configuration_takes_nothing_back() -> None:
+    """A controller that was not started again, or one of two with different files."""
+    newer = rollout(margin=0.03)
+    state = must(begin(newer, promoted_to("partial"), NOW, NOW))
+    with pytest.raises(ConfigError, match=r"went by this configuration .* before"):
+        begin(R, state, NOW, NOW)
+    assert begin(newer, state, NOW, NOW) is None
+    assert must(begin(rollout(generation=2), state, NOW, NOW)).epoch == rollout(generation=2).epoch
 
 
 def test_an_edited_rule_does_not_take_the_new_stable_version_away() -> None:
