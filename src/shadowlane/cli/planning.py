@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 
 import orjson
@@ -15,12 +16,14 @@ from rich.text import Text
 from shadowlane.cli.render import printable, terminal
 from shadowlane.cli.store import reader
 from shadowlane.errors import ConfigError, StoreError
+from shadowlane.evaluators.check import longest_hours
 from shadowlane.rollout.plan import Claim, Detection, Plan, StagePlan, plan
 from shadowlane.rollout.recent import Recent, recent
 from shadowlane.rollout.simulation.baseline import Baseline
 from shadowlane.rollout.simulation.effects import parse_effect
 from shadowlane.schemas.config import Rollout, Settings
 
+MOST_BUCKETS = 20_000
 err = terminal(stderr=True)
 
 
@@ -69,13 +72,14 @@ def run_simulate(
     rollout = settings.rollout(name)
     wanted = [parse_effect(e) for e in effects]
     baseline = _traffic(settings, rollout, pairs_per_hour).baseline
+    bucket_s = _bucket(settings, rollout)
     with err.status("simulating …") as status:
         made: Simulation = simulate(
             rollout,
             wanted,
             runs,
             baseline,
-            bucket_s=settings.controller.bucket_s,
+            bucket_s=bucket_s,
             seed=seed,
             told=lambda line: status.update(f"simulating {line}"),
         )
@@ -107,6 +111,11 @@ def run_simulate(
             (made.rollout, "bold"), f"  {made.runs:,} runs of each, {made.guard_hours:g} h of guard"
         ),
         Text(f"traffic: {baseline.source}, {baseline.pairs_per_hour:,.0f} pairs an hour", "dim"),
+        *(
+            [Text(f"evidence by buckets of {made.bucket_s} s, so that it does not take minutes", "dim")]
+            if made.bucket_s != settings.controller.bucket_s
+            else []
+        ),
         Text(),
         table,
     ]
@@ -122,6 +131,12 @@ def run_simulate(
     if plot is not None:
         parts.append(Text(f"drawn in {plot}"))
     terminal().print(Group(Text(), *parts, Text()))
+
+
+def _bucket(settings: Settings, rollout: Rollout) -> int:
+    """The controller's, or a longer one where stages are so long that a run would take minutes."""
+    hours = sum(longest_hours(rollout, stage) for stage in rollout.stages)
+    return max(settings.controller.bucket_s, ceil(hours * 3600 / MOST_BUCKETS))
 
 
 def _traffic(settings: Settings, rollout: Rollout, pairs_per_hour: float | None) -> Recent:
