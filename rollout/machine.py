@@ -50,20 +50,18 @@ class Command(StrEnum):
 def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry | None:
     """What the configuration asks for: a first start, or a new epoch. None where it is what it was.
 
+    An edit that is taken back is a new start too: whoever decides has to have the rules of what it guards, and at the
+    first stage nobody is harmed by it.
+
     Raises:
-        ConfigError: it is what it was before. A component that still has an older file must not take the rollout back,
-            and nobody brings an epoch back without a word.
+        ConfigError: it is what it was before the present stable version came into charge. A component that still has
+            an older file must not take that away.
     """
     if state is None:
         fresh = _fresh(rollout, None, now, since)
         return _entry(fresh, "started", CONTROLLER, f"new in the configuration, stage {fresh.stage}")
     if state.epoch == rollout.epoch:
         return None
-    if rollout.epoch in state.past:
-        raise ConfigError(
-            f"rollout {rollout.name!r} went by this configuration (epoch {rollout.epoch}) before, and goes by another "
-            f"one now ({state.epoch}): start with the present file, or raise generation to begin this one anew"
-        )
     same = state.candidate.fingerprint == rollout.candidate.fingerprint
     if same and state.in_charge == state.candidate and state.stable.fingerprint == rollout.stable.fingerprint:
         # It serves everybody already: an edited margin must not send them back to the start.
@@ -72,6 +70,11 @@ def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry 
         )
         reason = "the configuration changed; the candidate stays in charge"
         return _entry(*_resolving(state, kept, "a new epoch"), "reconfigured", CONTROLLER, reason)
+    if rollout.epoch in state.past and state.in_charge == state.candidate:
+        raise ConfigError(
+            f"rollout {rollout.name!r} went by this configuration (epoch {rollout.epoch}) before, and goes by another "
+            f"one now ({state.epoch}): start with the present file, or raise generation to begin this one anew"
+        )
     fresh = _fresh(rollout, state, now, since)
     if fresh.candidate.fingerprint in state.failed:
         fresh = replace(fresh, phase=Phase.WAITING, traffic_pct=0.0)

@@ -319,14 +319,25 @@ def test_a_new_configuration_is_a_new_epoch_from_the_first_stage() -> None:
     assert entry.state.seq == state.seq + 1
 
 
-def test_an_older_configuration_takes_nothing_back() -> None:
+def test_an_older_configuration_takes_no_stable_version_away() -> None:
     """A controller that was not started again, or one of two with different files."""
-    newer = rollout(margin=0.03)
-    state = must(begin(newer, promoted_to("partial"), NOW, NOW))
+    newer = rollout(candidate={"model": "c", "base_url": "http://127.0.0.1:1/v1"})
+    state = must(begin(newer, promoted_to("full"), NOW, NOW))
+    while state.stage != "full":
+        state = must(shown(state, newer))
     with pytest.raises(ConfigError, match=r"went by this configuration .* before"):
         begin(R, state, NOW, NOW)
     assert begin(newer, state, NOW, NOW) is None
     assert must(begin(rollout(generation=2), state, NOW, NOW)).epoch == rollout(generation=2).epoch
+
+
+def test_an_edit_that_is_taken_back_leaves_nobody_without_a_guard() -> None:
+    newer = rollout(margin=0.03)
+    edited = must(begin(newer, promoted_to("partial"), NOW, NOW))
+    back = must(begin(R, edited, NOW + HOUR, NOW + HOUR))
+    assert (back.phase, back.epoch, back.stage, back.since) == (Phase.RUNNING, R.epoch, "shadow", NOW + HOUR)
+    completed = must(begin(newer, promoted_to("full"), NOW, NOW))
+    assert must(begin(R, completed, NOW, NOW)).phase is Phase.COMPLETED
 
 
 def test_an_edited_rule_does_not_take_the_new_stable_version_away() -> None:
