@@ -103,9 +103,11 @@ class Channel:
 
     def _without_secrets(self, text: str) -> str:
         parts = urllib.parse.urlsplit(self.url)
-        secrets = {self.key, self.url, parts.password or "", parts.query}
-        if self.kind in ("slack", "webhook"):
+        secrets = {self.key, self.key.removeprefix("whsec_"), self.url, parts.query}
+        secrets |= {parts.username or "", parts.password or "", *re.split("[&=]", parts.query)}
+        if self.kind != "pagerduty":
             secrets |= {parts.path, *parts.path.split("/")}
+        secrets |= {urllib.parse.unquote_plus(secret) for secret in secrets}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 8:
                 text = text.replace(secret, "…")

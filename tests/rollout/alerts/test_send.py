@@ -238,3 +238,13 @@ def test_a_channel_that_can_not_work_is_refused_at_once(
         Channel.of(AlertChannel.model_validate({"name": "x", **configured}))
     assert "hunter2" not in str(caught.value)
     assert "alert channel 'x'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "secret", ["queryS3cret", "p@ssW0rd/99", WHSEC.removeprefix("whsec_"), "pathS3cret", "p%40ssW0rd%2F99"]
+)
+@pytest.mark.parametrize("kind", ["webhook", "alertmanager"])
+def test_a_part_of_a_secret_address_is_not_repeated(kind: Any, secret: str) -> None:
+    url = "https://operator:p%40ssW0rd%2F99@example.com/am/pathS3cret?token=queryS3cret&team=a"
+    found = Channel("ours", kind, 10, url, WHSEC).outcome(Answer(400, f"no such thing: {secret}!"))
+    assert "no such thing: …!" in found.message
