@@ -17,8 +17,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,13 +29,14 @@ from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout.evidence import Keeper, Stage
-from shadowlane.rollout.incidents import REGRESSION, Told, cause_of, evidence_of
+from shadowlane.rollout.gate import Ask, Gates
+from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
-from shadowlane.rollout.machine import CONTROLLER, begin, gate_before, on_quiet, on_removal, on_verdict
+from shadowlane.rollout.machine import begin, on_quiet, on_removal, on_verdict
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
-from shadowlane.schemas.config import Confirm, Rollout, Settings
+from shadowlane.schemas.config import Rollout, Settings
 from shadowlane.schemas.events import RolloutState
 
 log = logging.getLogger("shadowlane.controller")
@@ -44,7 +44,6 @@ log = logging.getLogger("shadowlane.controller")
 REPUBLISH_MS = 30_000
 """How often all states are published again: a broker that begins anew has lost them."""
 LEASE = "controller"
-GATES_AT_ONCE = 8
 
 # Slices go by their digests: a value is as long as whoever sent the request liked, a query's parameters are not.
 _SERVED = f"""
@@ -79,10 +78,6 @@ class Outbox(Protocol):
     def step(self, now: int) -> object: ...
 
 
-Gate = Callable[[Confirm, Entry, str], tuple[bool, str]]
-"""Asks a webhook whether a stage may begin: (approved, what it said). Blocks for its time limit; never raises."""
-
-
 @dataclass(slots=True)
 class Poll:
     """What one poll did. ``failed`` is what it could not do, by rollout; ``kafka_away``: the routers were not told."""
@@ -112,7 +107,7 @@ class Controller:
         store: Store,
         publisher: Publisher,
         outbox: Outbox,
-        gate: Gate,
+        gate: Ask,
         holder: str,
     ) -> None:
         self._settings = settings
@@ -121,12 +116,10 @@ class Controller:
         self._keeper = Keeper(store, settings.controller)
         self._publisher = publisher
         self._outbox = outbox
-        self._gate = gate
+        self._gates = Gates(gate)
         self._lease = Lease(store, LEASE, holder, settings.controller.lease_s)
         self._published: dict[str, int] = {}
         self._published_at = 0
-        self._gates = ThreadPoolExecutor(GATES_AT_ONCE, thread_name_prefix="gate")
-        self._asked: dict[tuple[str, str, str], Future[tuple[bool, str]]] = {}
 
     def poll(self) -> Poll:
         """One look at everything.
@@ -156,7 +149,7 @@ class Controller:
 
     def close(self) -> None:
         """Lets another lead at once."""
-        self._gates.shutdown(wait=False, cancel_futures=True)
+        self._gates.close()
         self._lease.release(self._store.now())
 
     @contextmanager
@@ -191,14 +184,14 @@ class Controller:
             entry = on_verdict(rollout, state, verdict, told, now, milliseconds(fold.until))
             if entry is not None:
                 state = self._write(entry, now, poll)
-            if verdict.verdict is Decision.PROMOTE and self._confirmed(rollout, state, verdict):
+            if verdict.verdict is Decision.PROMOTE and self._gates.said_yes(rollout, state, verdict):
                 entry = on_verdict(
                     rollout, state, verdict, told, now, milliseconds(fold.until), confirmed=True
                 )
                 if entry is not None:
                     state = self._write(entry, now, poll)
             elif verdict.verdict is not Decision.PROMOTE:
-                self._forget(rollout)
+                self._gates.forget(rollout)
         return self._quiet(state, now, poll)
 
     def _quiet(self, state: State, now: int, poll: Poll) -> State:
@@ -246,29 +239,6 @@ class Controller:
         poll.published += len(due)
         if again:
             self._published_at = now
-
-    def _confirmed(self, rollout: Rollout, state: State, verdict: Verdict) -> bool:
-        """Whether the gate before the next stage has said yes. It is asked aside: a slow one holds up nobody."""
-        gate = gate_before(rollout, state)
-        if gate is None or gate.confirm is None or state.asked != gate.name:
-            return False
-        key = (state.rollout, state.epoch, gate.name)
-        answer = self._asked.get(key)
-        if answer is not None and answer.done():
-            del self._asked[key]
-            approved, said = answer.result()
-            if approved:
-                return True
-            log.info("%s: stage %s is not confirmed yet: %s", state.rollout, gate.name, said)
-        if key not in self._asked:
-            shown = evidence_of(verdict)
-            entry = Entry("", "confirmation_asked", CONTROLLER, verdict.reason, state, shown)
-            self._asked[key] = self._gates.submit(self._gate, gate.confirm, entry, gate.name)
-        return False
-
-    def _forget(self, rollout: Rollout) -> None:
-        """A yes is to what was shown then. What has to be shown again is asked again."""
-        self._asked = {key: answer for key, answer in self._asked.items() if key[0] != rollout.name}
 
     def _served(self, state: State) -> int | None:
         """When the candidate last served one whom it should not."""

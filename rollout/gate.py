@@ -4,17 +4,68 @@ It is asked at each poll, as a Standard Webhook (signed where a secret is given)
 that it may remember its answer. Yes is status 200 with ``{"approved": true}``. Anything else is no, for now.
 """
 
+import logging
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 import orjson
 
 from shadowlane.errors import ConfigError
+from shadowlane.evaluators.gates.verdict import Verdict
 from shadowlane.rollout.alerts.send import Request, post
 from shadowlane.rollout.alerts.signing import signed
-from shadowlane.rollout.state import Entry
-from shadowlane.schemas.config import Confirm
+from shadowlane.rollout.incidents import evidence_of
+from shadowlane.rollout.machine import CONTROLLER, gate_before
+from shadowlane.rollout.state import Entry, State
+from shadowlane.schemas.config import Confirm, Rollout
+
+log = logging.getLogger("shadowlane.controller")
+
+AT_ONCE = 8
+Ask = Callable[[Confirm, Entry, str], tuple[bool, str]]
+"""Asks a webhook whether a stage may begin: (approved, what it said). Blocks for its time limit; never raises."""
+
+
+class Gates:
+    """The gates of all rollouts, each asked in a thread of its own: a slow one holds up nobody. For one thread."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="gate")
+        self._asked: dict[tuple[str, str, str], Future[tuple[bool, str]]] = {}
+
+    def said_yes(self, rollout: Rollout, state: State, verdict: Verdict) -> bool:
+        """Whether the gate before the next stage has said yes; begins to ask it again where it has not. Never blocks.
+
+        ``verdict`` is what it is shown.
+        """
+        gate = gate_before(rollout, state)
+        if gate is None or gate.confirm is None or state.asked != gate.name:
+            return False
+        key = (state.rollout, state.epoch, gate.name)
+        answer = self._asked.get(key)
+        if answer is not None and answer.done():
+            del self._asked[key]
+            approved, said = answer.result()
+            if approved:
+                return True
+            log.info("%s: stage %s is not confirmed yet: %s", state.rollout, gate.name, said)
+        if key not in self._asked:
+            shown = evidence_of(verdict)
+            entry = Entry("", "confirmation_asked", CONTROLLER, verdict.reason, state, shown)
+            self._asked[key] = self._threads.submit(self._ask, gate.confirm, entry, gate.name)
+        return False
+
+    def forget(self, rollout: Rollout) -> None:
+        """A yes is to what was shown then. What has to be shown again is asked again."""
+        self._asked = {key: answer for key, answer in self._asked.items() if key[0] != rollout.name}
+
+    def close(self) -> None:
+        """Asks nobody any more, and waits for nobody."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def ask(gate: Confirm, entry: Entry, stage: str) -> tuple[bool, str]:
