@@ -11,9 +11,7 @@ EVERY_S = 60.0
 class Log:
     """Counts problems by kind, keeps the last text, and logs each kind at most once in ``EVERY_S`` seconds."""
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, name: str = "shadowlane.mirror"
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, name: str = "shadowlane.mirror") -> None:
         self.counts: Counter[str] = Counter()
         self.last = ""
         self._clock = clock

@@ -189,7 +189,7 @@ class Version(Section):
         default="openai", description="http posts the body as it is to base_url"
     )
     model: str = ""
-    base_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
+    base_url: str
     api_key_env: str = Field(
         default="", description="the environment variable that holds the shadow side's own key"
     )
@@ -232,6 +232,7 @@ class Stable(Version):
     model: str = Field(
         default="", description="the model in charge; requests for another one are left out. '' is any"
     )
+    base_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")] = ""
 
 
 class Candidate(Version):

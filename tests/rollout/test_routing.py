@@ -10,7 +10,7 @@ from shadowlane.errors import CodecError
 from shadowlane.processors.worker.claim import contradiction
 from shadowlane.producers.sampling import Sampler
 from shadowlane.rollout.routing import Reason, Route, candidate_serves, choose, unknown
-from shadowlane.schemas.config import Version
+from shadowlane.schemas.config import Stable
 from shadowlane.schemas.events import MirroredRequest
 from tests.rollout.routers import state
 
@@ -124,7 +124,7 @@ def test_what_is_asked_by_a_choice_is_what_the_worker_expects_of_the_arm(
     request = MirroredRequest(
         request_id="r", ts=1, service="s", route="r", protocol="openai.chat", model=asked["model"], body=asked
     )
-    version = Version(model=choice.model, overrides=dict(choice.overrides))
+    version = Stable(model=choice.model, overrides=dict(choice.overrides))
     assert contradiction(request, choice.arm, version) is None
 
 
