@@ -44,6 +44,8 @@ log = logging.getLogger("shadowlane.controller")
 REPUBLISH_MS = 30_000
 """How often all states are published again: a broker that begins anew has lost them."""
 LEASE = "controller"
+MOST_BUCKETS_BEFORE = 30 * 24 * 60
+"""How far back a first poll looks for pairs: one that a wrong clock put into 1970 would keep it busy for hours."""
 
 # Slices go by their digests: a value is as long as whoever sent the request liked, a query's parameters are not.
 _SERVED = f"""
@@ -206,10 +208,11 @@ class Controller:
         return [state for name, state in heads.items() if name not in configured]
 
     def _first_bucket(self, rollout: Rollout, until: datetime) -> int:
-        """Pairs may have come in before any controller ran: they are of this epoch, and count."""
+        """Pairs may have come in before any controller ran: they are of this epoch, and count, unless too old."""
+        size, end = self._settings.controller.bucket_s * 1000, milliseconds(until)
         rows = self._store.rows(_FIRST, {"rollout": rollout.name, "epoch": rollout.epoch})
-        first = int(rows[0]["at"]) or milliseconds(until)
-        return min(first - first % (self._settings.controller.bucket_s * 1000), milliseconds(until))
+        first = int(rows[0]["at"]) or end
+        return min(max(first - first % size, end - MOST_BUCKETS_BEFORE * size), end)
 
     def _write(self, entry: Entry, now: int, poll: Poll) -> State:
         written = self._log.append(entry)

@@ -9,7 +9,7 @@ import pytest
 from shadowlane.cli.rollout import run_recompute
 from shadowlane.errors import BrokerError, StoreError
 from shadowlane.evaluators.gates.scope import moment
-from shadowlane.rollout.controller import REPUBLISH_MS, Controller
+from shadowlane.rollout.controller import MOST_BUCKETS_BEFORE, REPUBLISH_MS, Controller
 from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
@@ -393,6 +393,14 @@ def test_an_insert_elsewhere_that_reads_the_pairs_keeps_no_bucket_open(scene: Sc
             assert not inserting.done()
         assert scene.store.longest_insert_ms("pair_log") == 0
         inserting.result()
+
+
+def test_a_pair_of_1970_keeps_no_controller_busy(scene: Scene) -> None:
+    put(scene.store, scene.rollout, NOW, 1, stored=1)
+    put(scene.store, scene.rollout, NOW - HOUR, 300, failed=100)
+    state = scene.poll()
+    assert state.since == NOW - MOST_BUCKETS_BEFORE * MINUTE
+    assert state.phase is Phase.ROLLED_BACK
 
 
 def test_all_states_are_published_again_and_again(scene: Scene) -> None:
