@@ -76,7 +76,7 @@ def begin(rollout: Rollout, state: State | None, now: int, since: int) -> Entry 
             f"one now ({state.epoch}): start with the present file, or raise generation to begin this one anew"
         )
     fresh = _fresh(rollout, state, now, since)
-    if fresh.candidate.fingerprint in state.failed:
+    if fresh.candidate.fingerprint in state.failed or rollout.epoch in state.ended:
         fresh = replace(fresh, phase=Phase.WAITING, traffic_pct=0.0)
         reason = (
             "the configuration is new, and the candidate was taken out before: `shadowlane rollout restart "
@@ -120,7 +120,8 @@ def on_verdict(
     if verdict.roll_back is not None and (kept or not state.alarm):
         return _roll_back(rollout, state, verdict, told, now, since)
     if state.phase is Phase.COMPLETED:
-        if kept:
+        # A slice that was taken out is still served by the version that would no longer be kept.
+        if kept or state.excluded:
             return None
         settled = _next(state, now, phase=Phase.SETTLED, previous_until=None, alarm=False)
         reason = f"guarded for {rollout.keep_previous_hours:g} h; {_named(state.stable)} is no longer kept"
@@ -128,18 +129,19 @@ def on_verdict(
     if state.phase is not Phase.RUNNING:
         return None
     if verdict.verdict is Decision.PROMOTE:
-        if gate_before(rollout, state) and not confirmed:
-            return _ask(rollout, state, verdict, told, now)
+        gate = gate_before(rollout, state)
+        if gate is not None and not confirmed:
+            end = state.entered + longest_hours(rollout, stage_of(rollout, state)) * HOUR_MS
+            if now < end:
+                return _ask(rollout, state, verdict, told, now)
+            missing = f"the webhook before stage {gate.name} has not said yes"
+            return _undecided(state, replace(verdict, missing=(missing,)), f"shown, and {missing}", told, now)
         state = _with_first_pair(state, verdict)
         return _promote(
             rollout, state, CONTROLLER, verdict.reason, now, since, incidents.evidence_of(verdict)
         )
     if verdict.verdict is Decision.INCONCLUSIVE:
-        after = _next(state, now, phase=Phase.INCONCLUSIVE)
-        alert = told.undecided(after, verdict)
-        after = replace(after, open=_with(state.open, alert.incident))
-        evidence = incidents.evidence_of(verdict)
-        return _entry(after, "inconclusive", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert,))
+        return _undecided(state, verdict, verdict.reason, told, now)
     return None
 
 
@@ -184,7 +186,7 @@ def on_command(
         return _out(state, Phase.ABORTED, "aborted", actor, reason, now)
     if command is Command.RETURN and phase is Phase.COMPLETED:
         return _out(state, Phase.ABORTED, "returned", actor, reason, now)
-    if command is Command.RESTART and phase is Phase.WAITING:
+    if command is Command.RESTART and phase is Phase.WAITING and state.epoch not in state.ended:
         after = replace(
             _fresh(rollout, state, now, since),
             failed=tuple(f for f in state.failed if f != state.candidate.fingerprint),
@@ -236,6 +238,7 @@ def _fresh(rollout: Rollout, before: State | None, now: int, since: int) -> Stat
         route=rollout.match.route or "",
         failed=before.failed if before else (),
         past=_past(before) if before else (),
+        ended=before.ended if before else (),
     )
 
 
@@ -275,6 +278,14 @@ def _promote(
     after, resolves = _resolving(state, after, f"promoted by {actor}")
     note = incidents.promotion(after, event, actor, reason, len(resolves))
     return _entry(after, (*resolves, note), event, actor, reason, evidence=evidence)
+
+
+def _undecided(state: State, verdict: Verdict, reason: str, told: Told, now: int) -> Entry:
+    after = _next(state, now, phase=Phase.INCONCLUSIVE, asked="")
+    alert = told.undecided(after, verdict)
+    after = replace(after, open=_with(state.open, alert.incident))
+    evidence = incidents.evidence_of(verdict)
+    return _entry(after, "inconclusive", CONTROLLER, reason, evidence=evidence, alerts=(alert,))
 
 
 def _ask(rollout: Rollout, state: State, verdict: Verdict, told: Told, now: int) -> Entry | None:
@@ -338,6 +349,7 @@ def _taken_out(state: State, phase: Phase, now: int) -> State:
         asked="",
         previous_until=None,
         failed=_with(state.failed, state.candidate.fingerprint),
+        ended=_with(state.ended, state.epoch),
     )
 
 

@@ -58,7 +58,7 @@ class State:
     are the incidents that were told and not resolved yet. ``failed`` are the fingerprints of candidates that were
     taken out before. ``asked`` is the stage that a confirmation was asked for. ``first_pair`` is when the epoch's first
     pair was complete, once a stage is over: the traffic cycle is counted from there. ``past`` are the
-    epochs before this one.
+    epochs before this one, ``ended`` those in which the candidate was taken out.
     """
 
     rollout: str
@@ -84,6 +84,7 @@ class State:
     previous_until: int | None = None
     first_pair: int | None = None
     past: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def in_charge(self) -> VersionRef:

@@ -309,6 +309,26 @@ def test_a_gate_is_asked_once_and_must_say_yes() -> None:
     assert must(yes).stage == "canary"
 
 
+def test_a_gate_that_never_says_yes_is_a_persons_at_the_stages_end() -> None:
+    stages = [dict(s) for s in STAGES]
+    stages[1]["confirm"] = {"url": "http://127.0.0.1:1/gate"}
+    configured = rollout(stages=stages)
+    asked = must(shown(started(configured), configured))
+    assert shown(asked, configured, NOW + 49 * HOUR - 1) is None
+    over = shown(asked, configured, NOW + 49 * HOUR)  # an hour, a day and a traffic cycle
+    assert over is not None
+    assert (over.event, over.state.phase, over.state.asked) == ("inconclusive", Phase.INCONCLUSIVE, "")
+    assert over.alerts[0].what == ("the webhook before stage canary has not said yes",)
+    # Resumed, it is asked again.
+    again = said(over.state, Command.RESUME, configured, NOW + 50 * HOUR).state
+    assert must(shown(again, configured, NOW + 50 * HOUR)).asked == "canary"
+
+
+def test_while_a_slice_is_out_its_version_is_kept() -> None:
+    state = replace(promoted_to("full"), excluded=("language=de",))
+    assert on_verdict(R, state, verdict(Decision.HOLD), TOLD, NOW + 500 * HOUR, NOW) is None
+
+
 def test_a_new_configuration_is_a_new_epoch_from_the_first_stage() -> None:
     state = promoted_to("partial")
     assert begin(R, state, NOW, NOW) is None
@@ -329,6 +349,18 @@ def test_an_older_configuration_takes_no_stable_version_away() -> None:
         begin(R, state, NOW, NOW)
     assert begin(newer, state, NOW, NOW) is None
     assert must(begin(rollout(generation=2), state, NOW, NOW)).epoch == rollout(generation=2).epoch
+
+
+def test_an_epoch_that_was_taken_out_never_comes_back() -> None:
+    """Not by a controller that still has its file, and not by a reason: it takes a new epoch and a reason."""
+    again = rollout(generation=2)
+    running = said(must(begin(again, in_phase(Phase.ABORTED), NOW, NOW)), Command.RESTART, again).state
+    waiting = must(begin(R, running, NOW + HOUR, NOW + HOUR))
+    assert (waiting.phase, waiting.traffic_pct) == (Phase.WAITING, 0)
+    with pytest.raises(RefusedError, match="restart needs a new epoch"):
+        said(waiting, Command.RESTART)
+    third = rollout(generation=3)
+    assert must(begin(third, waiting, NOW, NOW)).phase is Phase.RUNNING
 
 
 def test_an_edit_that_is_taken_back_leaves_nobody_without_a_guard() -> None:
