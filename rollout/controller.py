@@ -25,6 +25,7 @@ from typing import Protocol
 
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.gates.evidence import Evidence
+from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
@@ -33,7 +34,7 @@ from shadowlane.rollout.gate import Ask, Gates
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
-from shadowlane.rollout.machine import begin, on_quiet, on_removal, on_verdict
+from shadowlane.rollout.machine import begin, is_watched, on_quiet, on_removal, on_silence, on_verdict
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
 from shadowlane.schemas.config import Rollout, Settings
@@ -58,6 +59,16 @@ WHERE rollout = {{rollout:String}} AND epoch = {{epoch:String}} AND served_arm =
         mapKeys(all), mapValues(all)
     ))
 """  # noqa: S608 — a constant
+# Of each mirror's cell the largest count is the last one.
+_MIRRORED = """
+SELECT sum(largest) AS requests
+FROM (
+    SELECT max(count) AS largest FROM ledger_log
+    WHERE row = 'mirrored' AND minute >= {since:Int64}
+        AND {service:String} IN ('', service) AND {route:String} IN ('', route)
+    GROUP BY service, route, minute, reason, instance
+)
+"""
 _FIRST = """
 SELECT min(stored_at) AS at FROM pair_log WHERE rollout = {rollout:String} AND epoch = {epoch:String}
 """
@@ -194,7 +205,26 @@ class Controller:
                     state = self._write(entry, now, poll)
             elif verdict.verdict is not Decision.PROMOTE:
                 self._gates.forget(rollout)
+            state = self._silence(rollout, state, fold, now, poll)
         return self._quiet(state, now, poll)
+
+    def _silence(self, rollout: Rollout, state: State, fold: Fold, now: int, poll: Poll) -> State:
+        """Tells on-call where pairs have stopped coming, and when they come again."""
+        sessions = rollout.sessions.minutes * 60_000 if rollout.sessions else 0
+        patience = self._settings.controller.blind_after_s * 1000
+        patience = patience + sessions if patience else 0
+        last = milliseconds(fold.last) if fold.last else None
+        since, mirrored = max(last or 0, state.entered), 0
+        if patience and now - since >= patience and is_watched(rollout, state):
+            mirrored = self._mirrored(rollout, since)
+        told = Told(self._settings.controller.link)
+        entry = on_silence(rollout, state, told, now, last, mirrored, patience)
+        return state if entry is None else self._write(entry, now, poll)
+
+    def _mirrored(self, rollout: Rollout, since: int) -> int:
+        match = rollout.match
+        parameters = {"service": match.service or "", "route": match.route or "", "since": since}
+        return int(self._store.rows(_MIRRORED, parameters)[0]["requests"])
 
     def _quiet(self, state: State, now: int, poll: Poll) -> State:
         """Ends the incident of a candidate that serves nobody any more, be it still configured or not."""

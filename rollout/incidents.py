@@ -10,6 +10,7 @@ from shadowlane.rollout.state import Action, Alert, State
 
 REGRESSION = "regression"
 UNDECIDED = "undecided"
+BLIND = "blind"
 CONFIRMATION = "confirmation"
 PROMOTION = "promotion"
 
@@ -78,6 +79,31 @@ class Told:
             since=state.entered,
             done=f"nothing: the traffic stays at {state.traffic_pct:g}%, the guard goes on; resume, promote or abort",
             look=self.look(state),
+        )
+
+    def blind(self, state: State, last: int, mirrored: int) -> Alert:
+        """``last`` is since when no pair came, ``mirrored`` how many requests were mirrored since then."""
+        why = (
+            f"{mirrored:,} requests were mirrored in that time: worker, pairing or sink do not run, or go by another "
+            "configuration"
+            if mirrored
+            else "nothing else came either: there is no traffic, or the sink does not run"
+        )
+        return Alert(
+            alert_id=f"{state.rollout}:{state.seq}:0",
+            incident=incident_of(state, BLIND),
+            action=Action.TRIGGER,
+            severity="critical" if mirrored else "warning",
+            cause=BLIND,
+            rollout=state.rollout,
+            epoch=state.epoch,
+            stage=state.stage,
+            at=state.at,
+            summary=f"{state.rollout}: {arms(state)} serves {state.traffic_pct:g}% unseen: no pair comes any more",
+            what=(why,),
+            since=last,
+            done=f"nothing: the traffic stays at {state.traffic_pct:g}%; abort takes it back",
+            look=("shadowlane status", *self.look(state)),
         )
 
     def confirmation(self, state: State, following: str) -> Alert:

@@ -26,7 +26,7 @@ from shadowlane.evaluators.check import longest_hours
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout import incidents
-from shadowlane.rollout.incidents import REGRESSION, UNDECIDED, Told, cause_of
+from shadowlane.rollout.incidents import BLIND, REGRESSION, UNDECIDED, Told, cause_of
 from shadowlane.rollout.state import Alert, Entry, Phase, State, VersionRef
 from shadowlane.schemas.config import Rollout, Stage, Version
 
@@ -195,6 +195,35 @@ def on_command(
     raise RefusedError(f"{state.rollout} is {_said(state)}: {_instead(command, state)}")
 
 
+def on_silence(
+    rollout: Rollout, state: State, told: Told, now: int, last: int | None, mirrored: int, patience_ms: float
+) -> Entry | None:
+    """Tells that no pair comes while the candidate serves users, so that nothing would be seen; and that they do again.
+
+    ``last`` is when the last pair of the stage was stored, ``mirrored`` how many requests were mirrored since.
+    """
+    since = max(last or 0, state.entered)
+    told_of = [incident for incident in state.open if cause_of(incident) == BLIND]
+    if told_of and last is not None and last > state.at:
+        reason = "pairs come again"
+        return _entry(*_resolving(state, _next(state, now), reason, {BLIND}), "seeing", CONTROLLER, reason)
+    if told_of or not is_watched(rollout, state) or not 0 < patience_ms <= now - since:
+        return None
+    after = _next(state, now)
+    alert = told.blind(after, since, mirrored)
+    after = replace(after, open=_with(after.open, alert.incident))
+    return _entry(after, "blind", CONTROLLER, f"no pair has come: {alert.what[0]}", alerts=(alert,))
+
+
+def is_watched(rollout: Rollout, state: State) -> bool:
+    """Whether the candidate serves users, and pairs ought to come of it."""
+    return (
+        state.phase.guarded
+        and state.traffic_pct > 0
+        and (state.traffic_pct < 100 or bool(rollout.stable.base_url))
+    )
+
+
 def on_alarm(state: State) -> str:
     """What a person can do about a roll back that was not carried out."""
     if state.phase is Phase.COMPLETED:
@@ -328,7 +357,7 @@ def _roll_back(
     done += f", and no longer {100 - state.traffic_pct:g}%" if state.traffic_pct else ", as it did"
     alert = told.regression(after, verdict, done, served_pct=state.traffic_pct)
     after = replace(after, open=_with(after.open, alert.incident))
-    after, resolves = _resolving(state, after, "rolled back", {UNDECIDED})
+    after, resolves = _resolving(state, after, "rolled back", {UNDECIDED, BLIND})
     return _entry(
         after, "rolled_back", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert, *resolves)
     )

@@ -103,6 +103,10 @@ class Controller(Section):
     lease_s: Positive = Field(
         default=30.0, description="how long a leader may be silent before another leads"
     )
+    blind_after_s: Annotated[float, Field(ge=0)] = Field(
+        default=900.0,
+        description="how long no pair may come while the candidate serves users, before on-call is told; 0 is never",
+    )
     link: str = Field(
         default="", description="where a page tells on-call to look; {rollout} stands for the rollout's name"
     )

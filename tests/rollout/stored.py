@@ -46,7 +46,9 @@ def database(address: ClickHouseAddress) -> Iterator[ClickHouse]:
 
 def settings(clickhouse: ClickHouse, *rollouts: Rollout, **changes: Any) -> Settings:
     """Buckets of a minute, closed as they end."""
-    content = {"controller": {"close_after_s": 0, "bucket_s": 60, "lease_s": 30}} | changes
+    content = {
+        "controller": {"close_after_s": 0, "bucket_s": 60, "lease_s": 30, "blind_after_s": 0}
+    } | changes
     return Settings(clickhouse=clickhouse, rollouts=list(rollouts), **content)
 
 

@@ -14,9 +14,10 @@ from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
 from shadowlane.rollout.recent import recent
-from shadowlane.rollout.state import Entry, Phase, State
+from shadowlane.rollout.state import Action, Alert, Entry, Phase, State
+from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Confirm, Rollout
-from shadowlane.schemas.events import RolloutState
+from shadowlane.schemas.events import LedgerCell, RolloutState
 from tests.rollout.making import HOUR, NOW, STAGES, rollout
 from tests.rollout.stored import ClockedStore, NoAlerts, Routers, always_yes, database, put, settings
 from tests.services import ClickHouseAddress
@@ -233,7 +234,7 @@ def test_two_controllers_at_once_make_one_history(
 ) -> None:
     """Each believes that it leads: their leases have different clocks' worth of patience."""
     scene = Scene(clickhouse_settings, store, rollout(traffic_cycle_hours=0), controller={
-        "close_after_s": 0, "bucket_s": 60, "lease_s": 0.001,
+        "close_after_s": 0, "bucket_s": 60, "lease_s": 0.001, "blind_after_s": 0,
     })  # fmt: skip
     other = scene.another("two")
     for hours in (0, 1, 4, 12):
@@ -458,6 +459,42 @@ def test_what_goes_wrong_with_one_rollout_holds_up_no_other(
     assert [entry.event for entry in poll.decisions] == ["rolled_back"]
     assert list(poll.failed) == ["broken"]
     assert scene.alerts.steps == 2
+
+
+def test_a_canary_that_nobody_can_see_is_told_once_and_ends(
+    clickhouse_settings: ClickHouse, store: ClockedStore
+) -> None:
+    """The worker has another configuration, or is dead: users have the candidate's answers, and no pair comes."""
+    controller = {"close_after_s": 0, "bucket_s": 60, "lease_s": 30, "blind_after_s": 900}
+    scene = Scene(clickhouse_settings, store, rollout(stages=STAGES[1:]), controller=controller)
+    scene.poll()
+    put(store, scene.rollout, NOW + 1000, 20)
+    scene.later(15 * MINUTE)
+    assert scene.poll().open == ()
+    cell = LedgerCell(
+        instance="m", minute=NOW + 10 * MINUTE, service="desk", route="chat", row="mirrored", count=70
+    )
+    store.insert("ledger_log", encode(cell), "one")
+    scene.later(MINUTE)
+    (alert,) = _told(scene, "blind")
+    assert (alert.severity, alert.cause, alert.since) == ("critical", "blind", NOW + 1000)
+    assert "70 requests were mirrored in that time" in alert.what[0]
+    scene.later(HOUR)
+    seq = scene.poll().seq
+    scene.later(MINUTE)
+    assert scene.poll().seq == seq  # told once
+    put(store, scene.rollout, store.at + 1000, 5)
+    scene.later(2 * MINUTE)
+    (end,) = _told(scene, "seeing")
+    assert (end.action, end.incident) == (Action.RESOLVE, alert.incident)
+    assert scene.poll().open == ()
+
+
+def _told(scene: Scene, event: str) -> tuple[Alert, ...]:
+    scene.poll()
+    last = scene.log.history("to-b")[-1]
+    assert last.event == event
+    return last.alerts
 
 
 def test_a_broker_that_is_away_delays_the_routers_and_nothing_else(scene: Scene) -> None:

@@ -78,7 +78,7 @@ def walked(clickhouse: ClickHouse, on_call: OnCall, folder: Path, kill_after: in
     put(store, configured, PROMOTED + MINUTE, 300, failed=60, served_arm="candidate", name="bad")
     content = {
         "clickhouse": clickhouse.model_dump() | {"password": clickhouse.password.get_secret_value()},
-        "controller": {"close_after_s": 0, "lease_s": 1e-6},
+        "controller": {"close_after_s": 0, "lease_s": 1e-6, "blind_after_s": 0},
         "rollouts": [configured.model_dump()],
         "alerts": [
             {

@@ -17,6 +17,7 @@ from shadowlane.rollout.machine import (
     on_command,
     on_quiet,
     on_removal,
+    on_silence,
     on_verdict,
 )
 from shadowlane.rollout.next_step import next_step
@@ -399,7 +400,7 @@ def test_a_candidate_that_was_taken_out_needs_a_new_epoch_and_a_reason(phase: Ph
 EVENTS = st.one_of(
     st.sampled_from(list(Command)),
     st.sampled_from(list(Decision)),
-    st.sampled_from(["slice", "quiet", "epoch", "later"]),
+    st.sampled_from(["slice", "quiet", "epoch", "later", "silence", "noise"]),
 )
 
 
@@ -426,6 +427,9 @@ def test_whatever_happens(events: list[object], enabled: bool, slices: str) -> N
         elif event == "slice":
             bad = verdict(Decision.ROLL_BACK, alone="l=de", slice_="l=de")
             entry = on_verdict(configured(), state, bad, TOLD, now, now)
+        elif event in ("silence", "noise"):
+            last = now if event == "noise" else None
+            entry = on_silence(configured(), state, TOLD, now, last, 7, HOUR / 2)
         elif event == "quiet":
             entry = on_quiet(state, now, None)
         elif event == "epoch":
