@@ -5,11 +5,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check faults bench format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests"
 	@echo "make check   lint, types, layers"
+	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
 	@echo "make bench   the benchmarks (BENCH_JSON=FILE writes them as JSON)"
 
 $(STAMP): pyproject.toml setup.py
@@ -34,6 +35,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+faults: $(STAMP)
+	$(BIN)/python -m faults --broker $(or $(BROKER),both) $(if $(ONLY),--only $(ONLY)) $(if $(FAULTS_JSON),--json $(FAULTS_JSON))
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))

@@ -1,0 +1,136 @@
+"""`make faults`: every fault on a real system, and a table of what was promised and what was seen.
+
+python -m faults [--broker embedded|kafka|both] [--only TEXT] [--json FILE] [--docs FILE]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from faults.case import Case, Fault, nothing, unchanged, what_counts
+from faults.scenes import SCENES, Scene
+from faults.stack import Plan, Stack, running
+
+CALM = tuple(Fault(f"calm-{arm}", "", nothing, arm=arm) for arm in ("good", "worse"))
+VERDICTS = {"good": "promote", "worse": "roll_back"}
+SAME_AS = {"slow": "good"}  # behaviours that answer as another one does
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Row:
+    """What came of one fault on one broker."""
+
+    broker: str
+    scene: str
+    fault: str
+    promise: str
+    kept: bool
+    seen: str
+    seconds: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--broker", choices=("embedded", "kafka", "both"), default="both")
+    parser.add_argument("--only", default="", help="scenes or faults whose name has this in it")
+    parser.add_argument("--json", type=Path, help="where to write what was seen")
+    parser.add_argument("--keep", type=Path, help="a directory for the logs, which are else thrown away")
+    arguments = parser.parse_args()
+    brokers = ("embedded", "kafka") if arguments.broker == "both" else (arguments.broker,)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="shadowlane-faults-") as temporary:
+        for broker in brokers:
+            calm: dict[str, dict[str, Any]] = {}
+            for scene in SCENES:
+                chosen = [f for f in scene.faults if broker in f.brokers and _asked(arguments.only, scene, f)]
+                if chosen and broker in scene.brokers:
+                    folder = (arguments.keep or Path(temporary)) / broker / scene.name
+                    rows += _play(scene, chosen, broker, folder, calm)
+    if arguments.json:
+        arguments.json.write_bytes(orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
+    broken = [row for row in rows if not row.kept]
+    console.print(f"{len(rows)} faults, {len(broken)} promises broken")
+    return 1 if broken or not rows else 0
+
+
+def _asked(only: str, scene: Scene, fault: Fault) -> bool:
+    return only in scene.name or only in fault.name
+
+
+def _play(
+    scene: Scene, faults: list[Fault], broker: str, folder: Path, calm: dict[str, dict[str, Any]]
+) -> list[Row]:
+    lacking = scene.needs()
+    if lacking:
+        console.print(f"[yellow]{scene.name}: not run, {lacking}[/]")
+        return []
+    wanted = {SAME_AS.get(fault.arm, fault.arm) for fault in faults}
+    first = [fault for fault in CALM if fault.arm in wanted - calm.keys()]
+    plan = Plan(
+        [(fault.name, fault.arm, fault.rollout) for fault in [*first, *faults]],
+        nodes=scene.nodes if broker == "kafka" else 1,
+        settings=dict(scene.settings),
+    )
+    rows: list[Row] = []
+    started = time.monotonic()
+    try:
+        with running(folder, broker, plan) as stack:
+            console.print(f"[bold]{scene.name}[/] on {broker}: up after {time.monotonic() - started:.0f} s")
+            for fault in first:
+                calm[fault.arm] = _calm(stack, fault)
+            calm |= {same: calm[other] for same, other in SAME_AS.items() if other in calm}
+            for fault in faults:
+                rows.append(_suffer(scene, fault, broker, stack, calm))
+    except Exception as exc:  # the system itself fell: what is left of the scene could not be tried
+        traceback.print_exc()
+        done = {row.fault for row in rows}
+        rows += [
+            Row(broker, scene.name, fault.name, fault.promise, False, f"not tried: {exc}"[:500], 0.0)
+            for fault in faults
+            if fault.name not in done
+        ]
+    return rows
+
+
+def _calm(stack: Stack, fault: Fault) -> dict[str, Any]:
+    case = Case(fault.name, stack, {}, fault.arm)
+    case.begin()
+    report = case.settle()
+    case.exact(report)
+    if report["ledger"]["scored"] != case.count or report["verdict"] != VERDICTS[fault.arm]:
+        raise RuntimeError(f"without a fault: {report['verdict']} ({report['reason']}), {report['ledger']}")
+    console.print(f"  without a fault, {fault.arm}: {unchanged.__name__} is {report['verdict']}")
+    return what_counts(report)
+
+
+def _suffer(scene: Scene, fault: Fault, broker: str, stack: Stack, calm: dict[str, dict[str, Any]]) -> Row:
+    case = Case(fault.name, stack, calm, fault.arm, mirror_options=dict(fault.mirror))
+    started = time.monotonic()
+    kept = True
+    try:
+        case.begin()
+        fault.inject(case)
+        report = case.settle(fault.sent(case) if fault.sent else None)
+        seen = "; ".join([fault.check(case, report), *case.notes])
+    except Exception as exc:
+        kept, seen = False, f"{type(exc).__name__}: {exc}"
+        if not isinstance(exc, AssertionError):
+            traceback.print_exc()
+    seconds = time.monotonic() - started
+    style = "green" if kept else "red"
+    console.print(f"  [{style}]{'kept  ' if kept else 'BROKEN'}[/] {fault.name} ({seconds:.0f} s): ", end="")
+    console.print(seen, markup=False)
+    return Row(broker, scene.name, fault.name, fault.promise, kept, seen, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""One fault: its traffic, the moment it strikes, and what is true afterwards."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from benchmarks.system import SystemFailedError
+from faults.stack import Stack
+from faults.traffic import Traffic, wait_until
+from shadowlane.producers import Mirror
+
+REQUESTS = 240
+SECONDS = 6.0
+SETTLE_S = 120.0
+
+
+class PromiseBrokenError(AssertionError):
+    """What was promised is not what was seen. The text says both."""
+
+
+@dataclass
+class Case:
+    """A service of its own on a running stack, named after the fault. Its numbers are counted outside."""
+
+    name: str
+    stack: Stack
+    calm: dict[str, dict[str, Any]]  # what counts of the fault-free runs, by the candidate's behaviour
+    arm: str
+    count: int = REQUESTS
+    seconds: float = SECONDS
+    mirror_options: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Traffic starts."""
+        self.mirror = Mirror(
+            service=self.name, kafka=self.stack.broker.address, exit_timeout=5.0, **self.mirror_options
+        )
+        self.traffic = Traffic(self.mirror, self.stack.model("stable"), self.count, self.seconds)
+        self.traffic.start()
+
+    def note(self, text: str) -> None:
+        """Something to tell in the table."""
+        self.notes.append(text)
+
+    def await_sent(self, share: float) -> None:
+        self.traffic.await_sent(share)
+
+    def await_stored(self, share: float, timeout: float = 60.0) -> None:
+        """Until the store has so much of this service's traffic."""
+        wait_until(lambda: self.stored() >= share * self.count, f"{share:.0%} stored", timeout)
+
+    def stored(self) -> int:
+        sql = "SELECT uniqExact(pair_id) FROM pair_log WHERE service = {service:String}"
+        return int(self.stack.query(sql, service=self.name)[0][0])
+
+    def kill(self, component: str, number: signal.Signals = signal.SIGKILL) -> int:
+        pid = self.stack.pid(component)
+        os.kill(pid, number)
+        return pid
+
+    def await_new(self, component: str, old: int) -> int:
+        """Until another process of the component than ``old`` has begun its work."""
+        wait_until(lambda: self.stack.pid(component) != old, f"{component} is started again", 30)
+        return self.stack.pid(component)
+
+    def report(self) -> dict[str, Any]:
+        return self.stack.system.report(self.name)
+
+    def settle(self, sent: int | None = None, timeout: float = SETTLE_S) -> dict[str, Any]:
+        """The report, once all that was sent is in the ledger and nothing is on its way any more."""
+        self.traffic.wait()
+        if not self.mirror.flush(60):
+            raise PromiseBrokenError(f"the mirror did not come to an end: {self.mirror.stats()}")
+        self.mirror.close()
+        expected = self.traffic.sent if sent is None else sent
+        deadline, began = time.monotonic() + timeout, time.monotonic()
+        while True:
+            self.stack.system.alive()
+            try:
+                report = self.report()
+            except SystemFailedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+                continue
+            ledger = report["ledger"]
+            if ledger["eligible"] >= expected and not ledger["in_flight"]:
+                self.settled_s = time.monotonic() - began
+                return report
+            if time.monotonic() > deadline:
+                raise PromiseBrokenError(
+                    f"not settled after {timeout:g} s; sent {expected}, mirror {self.mirror.stats()}, "
+                    f"ledger {compact(ledger)}\n{self.stack.system.logs(5)}"
+                )
+            time.sleep(0.5)
+
+    def exact(self, report: dict[str, Any]) -> None:
+        """The ledger adds up to what was really sent."""
+        ledger = report["ledger"]
+        if not ledger["adds_up"] or ledger["eligible"] != self.traffic.sent:
+            raise PromiseBrokenError(f"sent {self.traffic.sent}, ledger {compact(ledger)}")
+
+    def unchanged(self, report: dict[str, Any]) -> str:
+        """Every request is scored, and all that decides is what it is without a fault."""
+        self.exact(report)
+        seen, calm = what_counts(report), self.calm[self.arm]
+        if seen != calm:
+            differing = {key: (calm[key], seen[key]) for key in calm if calm[key] != seen[key]}
+            raise PromiseBrokenError(f"not as without the fault (then, now): {differing}")
+        return f"{report['ledger']['scored']} of {self.traffic.sent} scored, {report['verdict'].replace('_', ' ')}"
+
+
+Inject = Callable[[Case], None]
+Check = Callable[[Case, dict[str, Any]], str]
+
+
+def unchanged(case: Case, report: dict[str, Any]) -> str:
+    return case.unchanged(report)
+
+
+def nothing(case: Case) -> None:
+    """No fault."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table. ``inject`` runs while the traffic does; ``check`` gives what was seen, or raises."""
+
+    name: str
+    promise: str
+    inject: Inject = nothing
+    check: Check = unchanged
+    arm: str = "good"  # how the candidate behaves: faults/model.py
+    brokers: tuple[str, ...] = ("embedded", "kafka")
+    rollout: dict[str, Any] = field(default_factory=dict)
+    mirror: dict[str, Any] = field(default_factory=dict)
+    sent: Callable[[Case], int] | None = None  # what the ledger is to hold, where more than the service sent
+
+
+def compact(ledger: dict[str, Any]) -> str:
+    return orjson.dumps({k: v for k, v in ledger.items() if v}).decode()
+
+
+def what_counts(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without what the clock and the rollout's name make of it.
+
+    To 1e-9, as decisions on it are: ClickHouse adds up a mean in the order in which the rows lie.
+    """
+    keys = ("unit", "pairs", "stable", "candidate", "difference")
+    return {
+        "verdict": report["verdict"],
+        "pairs": report["pairs"],
+        "failures": report["failures"],
+        "metrics": {
+            name: {k: round(m[k], 9) if isinstance(m[k], float) else m[k] for k in keys}
+            for name, m in report["metrics"].items()
+        },
+        "ledger": report["ledger"],
+    }

@@ -1,0 +1,268 @@
+"""The whole system under fire: broker and store behind proxies, `shadowlane up --no-servers`, and the models."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import yaml
+
+from benchmarks.system import SHADOWLANE, System, SystemFailedError, free_ports
+from faults.brokers import Apache, Broker, Embedded
+from faults.proxy import Proxy
+from faults.traffic import wait_until
+from shadowlane.embedded.broker import wait_until_ready
+from shadowlane.errors import StoreError
+from shadowlane.processors.store import connect
+from shadowlane.schemas.config import ClickHouse
+
+# Short waits, so that what takes minutes in production takes seconds here.
+SETTINGS: dict[str, Any] = {
+    "kafka": {"session_timeout_s": 6.0, "partitions": 4},
+    "worker": {"timeout_s": 5.0, "retry_max_s": 2.0, "drain_s": 3.0},
+    "pairing": {"wait_s": 30.0},  # two sessions that run out, one after the other, and two starts
+    "sink": {"max_wait_s": 0.2},
+    "controller": {"poll_s": 1.0, "bucket_s": 5, "close_after_s": 2.0, "lease_s": 4.0},
+}
+
+
+@dataclass
+class Store:
+    """The embedded store, on data that stays."""
+
+    data: Path
+    port: int
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "shadowlane.embedded.store"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--data", str(self.data), "--port", str(self.port)],
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment,
+                start_new_session=True,
+            )
+        wait_until(self.answers, "the store answers", 60)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def answers(self) -> bool:
+        try:
+            connect(ClickHouse(port=self.port), timeout_s=2).close()
+        except StoreError:
+            if self.process is not None and self.process.poll() is not None:
+                raise SystemFailedError(f"the store ended: {self.log.read_text()[-2000:]}") from None
+            return False
+        return True
+
+
+@dataclass
+class Stack:
+    """All of it. ``system`` is `shadowlane up`, as benchmarks/system.py has it."""
+
+    system: System
+    broker: Broker
+    store: Store
+    store_proxy: Proxy
+    model_port: int
+    extra: contextlib.ExitStack
+
+    def model(self, behaviour: str) -> str:
+        return f"http://127.0.0.1:{self.model_port}/{behaviour}/v1"
+
+    def pid(self, component: str) -> int:
+        """Of a component that runs; waits for one that is being started."""
+        found: list[int] = []
+
+        def there() -> bool:
+            pid = self.system.component_pid(component)
+            found[:] = [pid] if pid else []
+            return bool(pid)
+
+        wait_until(there, f"{component} runs", 30)
+        return found[0]
+
+    def log(self, component: str) -> str:
+        path = self.system.folder / "data" / "logs" / f"{component}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def query(self, sql: str, **parameters: Any) -> list[Any]:
+        """Rows from the store, past the proxy."""
+        client = clickhouse_connect.get_client(port=self.store.port, database="shadowlane")
+        try:
+            return list(client.query(sql, parameters=parameters).result_rows)
+        finally:
+            client.close()
+
+    def starts(self, component: str) -> int:
+        """How often a component has said that it has started."""
+        return self.log(component).count(STARTED[component])
+
+    def await_started(self, component: str, count: int) -> None:
+        """Until it has said so ``count`` times in all."""
+        wait_until(lambda: self.starts(component) >= count, f"{component} is started again", 60)
+
+    @contextlib.contextmanager
+    def second(self, component: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One more process of a component, beside that of `up`, from its first line in the log to the end."""
+        path = self.system.folder / f"second-{component}-{time.monotonic_ns()}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [*SHADOWLANE, "run", component, "--config", str(self.system.config)],
+                stdout=log,
+                stderr=log,
+                env=self.system.environment,
+                start_new_session=True,
+            )
+        try:
+            wait_until(lambda: STARTED[component] in path.read_text(), f"a second {component} runs", 40)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+STARTED = {
+    "worker": "worker started",
+    "pairing": "pairing starts",
+    "sink": "sink started",
+    "controller": "controller started",
+}
+
+
+def rollout(name: str, base_url: str, **more: Any) -> dict[str, Any]:
+    """A rollout of one stage whose verdict 200 pairs can reach."""
+    return {
+        "name": name,
+        "match": {"service": name},
+        "stable": {"model": "desk-1"},
+        "candidate": {"model": "desk-2", "base_url": base_url},
+        "scorers": [
+            {"name": "answered", "quality_weight": 1},
+            {"name": "json_fields", "quality_weight": 1},
+            {"name": "exact"},
+        ],
+        "success_criteria": {"error_rate": "<4%", "quality_score": ">0.80"},
+        "auto_rollback": {"trigger": "error_rate > 4%"},
+        "margin": 0.1,
+        "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0, "min_pairs": 100}],
+    } | more
+
+
+@dataclass
+class Plan:
+    """What a stack is started with, beyond the ordinary."""
+
+    rollouts: list[tuple[str, str, dict[str, Any]]]  # name, the candidate's behaviour, more of it
+    nodes: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    store_data: Path | None = None
+    broker_data: Path | None = None
+
+
+@contextlib.contextmanager
+def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
+    """The stack on ports of its own, until the end of the block. Raises SystemFailedError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        model_port, store_port, store_proxy_port = free_ports(3)
+        broker: Broker = (
+            Embedded(folder, stack)
+            if kind == "embedded"
+            else Apache(folder, stack, plan.nodes, plan.broker_data)
+        )
+        store = Store(plan.store_data or folder / "store", store_port, folder / "store.log")
+        store.start()
+        stack.callback(store.kill)
+        store_proxy = stack.enter_context(Proxy(store_port, store_proxy_port).running())
+        late_s = SETTINGS["pairing"]["wait_s"] + 4
+        model = stack.enter_context(
+            _process(
+                [sys.executable, "-m", "faults.model", "--port", str(model_port), "--late-s", str(late_s)],
+                folder / "model.log",
+                dict(os.environ),
+            )
+        )
+        wait_until(
+            lambda: model.poll() is None and "ready" in (folder / "model.log").read_text(),
+            "models answer",
+            30,
+        )
+        settings = {key: dict(value) for key, value in SETTINGS.items()}
+        for key, value in plan.settings.items():
+            settings[key] = settings.get(key, {}) | value
+        settings["kafka"] |= {"bootstrap_servers": broker.address, "replication_factor": plan.nodes}
+        settings["clickhouse"] = {"port": store_proxy_port}
+        config = folder / "shadowlane.yaml"
+        candidate = f"http://127.0.0.1:{model_port}/{{}}/v1"
+        rollouts = [rollout(name, candidate.format(arm), **more) for name, arm, more in plan.rollouts]
+        config.write_text(
+            yaml.safe_dump(settings | {"rollouts": rollouts}, sort_keys=False), encoding="utf-8"
+        )
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SHADOWLANE_")}
+        environment |= plan.environment
+        wait_until_ready(broker.address, 30)
+        up = stack.enter_context(
+            _process(
+                [*SHADOWLANE, "up", "--no-servers", "--config", str(config), "--data", str(folder / "data")],
+                folder / "up.log",
+                environment,
+            )
+        )
+        system = System(folder, settings | {"rollouts": rollouts}, config, up, environment)
+        extra = stack.enter_context(contextlib.ExitStack())
+        running = Stack(system, broker, store, store_proxy, model_port, extra)
+        _await_up(running)
+        yield running
+
+
+def _await_up(stack: Stack) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        stack.system.alive()
+        done = subprocess.run(
+            [*SHADOWLANE, "status", "--wait", "20", "--config", str(stack.system.config)],
+            capture_output=True,
+            env=stack.system.environment,
+        )
+        if done.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise SystemFailedError(f"not up after 90 s: {done.stdout.decode()}\n{stack.system.logs()}")
+
+
+@contextlib.contextmanager
+def _process(argv: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, until the end of the block: SIGTERM, and SIGKILL to its session where that is not enough."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,111 @@
+"""A service's traffic: a real mirrored client, asking in bursts as production does."""
+
+import csv
+import gzip
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+from openai import APIError, OpenAI
+
+from shadowlane.producers import Mirror
+
+TRACES = Path(os.environ.get("SHADOWLANE_TRACES", ""))
+"""A CSV of real arrivals, its first column TIMESTAMP; without it, bursts are drawn of the same shape."""
+
+
+def arrivals(count: int, seconds: float, seed: int = 4) -> list[float]:
+    """Moments within ``seconds``, in order, as bursty as a production service's."""
+    moments = _recorded(count) if TRACES.is_file() else _drawn(count, seed)
+    first, last = moments[0], moments[-1]
+    return [(moment - first) / (last - first) * seconds for moment in moments]
+
+
+def _recorded(count: int) -> list[float]:
+    with gzip.open(TRACES, "rt") if TRACES.suffix == ".gz" else TRACES.open() as lines:
+        rows = csv.DictReader(lines)
+        return [
+            datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
+            for row, _ in zip(rows, range(count), strict=False)
+        ]
+
+
+def _drawn(count: int, seed: int) -> list[float]:
+    """Gaps of a lognormal, whose deviation is 1.4 times its mean as in recorded traffic."""
+    draw, now = random.Random(seed), 0.0
+    moments = []
+    for _ in range(count):
+        moments.append(now)
+        now += draw.lognormvariate(0.0, 1.04)
+    return moments
+
+
+class Traffic:
+    """``count`` prompts of one service to the stable model, through the mirror. ``answered`` counts from outside."""
+
+    def __init__(self, mirror: Mirror, base_url: str, count: int, seconds: float, callers: int = 6) -> None:
+        self.mirror = mirror
+        self.count = count
+        self.answered = 0
+        self.failed = 0
+        self._changed = threading.Condition()
+        self._arrivals = arrivals(count, seconds)
+        self._client = mirror.wrap(OpenAI(base_url=base_url, api_key="stable", max_retries=0, timeout=30))
+        self._callers = callers
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    @property
+    def sent(self) -> int:
+        return self.answered + self.failed
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until all was asked and answered."""
+        self._thread.join()
+
+    def await_sent(self, share: float, timeout: float = 120.0) -> None:
+        """Until so much of it was sent: the moment for a fault."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: self.sent >= share * self.count, timeout)
+        if not enough:
+            raise RuntimeError(f"{self.sent} of {self.count} sent after {timeout:g} s")
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        with ThreadPoolExecutor(self._callers, thread_name_prefix="caller") as callers:
+            for number, moment in enumerate(self._arrivals):
+                time.sleep(max(0.0, started + moment - time.monotonic()))
+                callers.submit(self._ask, number)
+        self._client.close()
+
+    def _ask(self, number: int) -> None:
+        try:
+            with self.mirror.context(key=f"user-{number % 50}", route="/desk", attributes={"language": "en"}):
+                self._client.chat.completions.create(
+                    model="desk-1",
+                    messages=[
+                        {"role": "user", "content": f"Where is my order, please? It is number {number}"}
+                    ],
+                )
+            outcome = "answered"
+        except APIError:
+            outcome = "failed"
+        with self._changed:
+            setattr(self, outcome, getattr(self, outcome) + 1)
+            self._changed.notify_all()
+
+
+def wait_until(true: Callable[[], object], what: str, timeout: float = 60.0, every: float = 0.05) -> None:
+    """Until ``true()`` is. Raises RuntimeError where it does not become so in time."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what}: not within {timeout:g} s")
+        time.sleep(every)
