@@ -3,8 +3,9 @@
 Exit codes, of every command:
 
 ==== =====================================================================================
-0    done; of ``status``: everything is up; of ``report --exit-code``: promote
-1    of ``status``: something is down; of ``replay``: some lines were refused; of ``alerts test``: not sent
+0    done; of ``status``: everything is up; of ``report --exit-code``: promote; of ``audit``: it adds up
+1    of ``status``: something is down; of ``replay``: some lines were refused; of ``alerts test``: not sent;
+     of ``audit``: it does not add up
 2    the command or the configuration is wrong; the message says where and what to do
 3    Kafka can't be reached, or refuses
 4    ClickHouse can't be reached, or refuses

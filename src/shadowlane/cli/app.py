@@ -175,6 +175,31 @@ def pairs(
     run_pairs(load(config), rollout, worst=worst, as_json=as_json)
 
 
+@app.command()
+def audit(
+    rollout: AnyRollout = None,
+    config: ConfigFile = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Requests from then on: 2026-03-01T12:00 (UTC), or 90m ago."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Requests from before then.")
+    ] = None,
+    settle: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long until what looks lost is looked at again."),
+    ] = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Prove, from Kafka's offsets and the store, that no request is lost; or name each that is."""
+    from shadowlane.cli.audit import run_audit
+
+    run_audit(load(config), rollout, since=since, until=until, settle=settle, as_json=as_json)
+
+
 @rollout_app.command("status")
 def rollout_status(rollout: AnyRollout = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Phase, stage and share of each rollout, what comes next and why."""
