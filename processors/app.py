@@ -18,13 +18,14 @@ import gc
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from functools import partial
 from typing import Any
 
 import faust
 from faust.types import TP
 
+from shadowlane import metrics
 from shadowlane.errors import BrokerError
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.processors.faust_edge import (
@@ -36,7 +37,10 @@ from shadowlane.processors.faust_edge import (
 )
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.pairing.service import Pairing
+from shadowlane.processors.pairing.standing import readings
 from shadowlane.processors.produce import EnvelopeProducer
+from shadowlane.processors.watch import Board, Family, Seen, figure, watching
+from shadowlane.processors.watch.writing import producer_figures
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Role
 
@@ -77,7 +81,8 @@ def run(settings: Settings) -> None:
             )
             worker.spinner = None  # it writes control characters, whatever quiet says
             try:
-                worker.execute_from_commandline()
+                with watching(settings, shell.board, shell.seen):
+                    worker.execute_from_commandline()
             except SystemExit as exit_:
                 if shell.failure is not None:
                     raise shell.failure from exit_
@@ -113,6 +118,9 @@ class Shell:
     ) -> None:
         topics = settings.kafka.topics
         self.failure: BaseException | None = None
+        self.assigned_partitions: set[int] | None = None  # None: not a member of the group
+        self.board = Board("pairing", unready=self.unready, figures=self.figures)
+        self.board.loop("event loop").turn_with(loop)
         self.producer = producer
         self.loop = loop
         self.woken = False
@@ -201,7 +209,31 @@ class Shell:
             self.fail(exc)
         self.written.set()
 
+    def unready(self) -> list[str]:
+        return [] if self.assigned_partitions is not None else ["it has not joined its consumer group"]
+
+    def figures(self) -> Iterator[Family]:
+        yield from self.pairing.figures()
+        yield figure(metrics.PAIRING_PAUSED, len(self.backpressure.paused))
+        yield from producer_figures(self.producer)
+
+    def seen(self) -> Seen:
+        """For the watchdog, on its thread."""
+        standing = self.pairing.standing()
+        return Seen(
+            readings=readings(
+                standing,
+                self.backpressure.topics,
+                sorted(self.assigned_partitions or ()),
+                set(self.backpressure.paused),
+            ),
+            work=standing.made,
+            held=self.producer.queued_bytes > QUEUED_BYTES,
+            overdue=standing.due if (standing.overdue_s or 0.0) > 0 else None,
+        )
+
     async def revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:
+        self.assigned_partitions = None
         self.backpressure.resume_all()
         self.pairing.drop({tp.partition for tp in revoked})
 
@@ -218,6 +250,7 @@ class Shell:
         try:
             check_assignment(self.backpressure.topics, assigned)
             self.pairing.assign({tp.partition for tp in assigned})
+            self.assigned_partitions = {tp.partition for tp in assigned}
         except BrokerError as exc:
             self.fail(exc)
 

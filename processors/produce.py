@@ -107,6 +107,7 @@ class EnvelopeProducer:
         self._changed = threading.Condition()  # guards all below, and the packer
         self._queued_bytes = 0
         self._queued = 0
+        self.written = self.failed = 0  # records; the thread's own to write
         self._out: dict[int, Batch] = {}  # by id(): those that have left the packer; the thread's own
         self._flushes = 0
         self._closing = False
@@ -213,6 +214,10 @@ class EnvelopeProducer:
 
     def _settle(self, batch: Batch, error: Exception | None) -> None:
         self._out.pop(id(batch), None)
+        if error is None:
+            self.written += len(batch.lines)
+        else:
+            self.failed += len(batch.lines)
         if error is not None and len(batch.waiting) < len(batch.lines):
             log.error("records that nobody waits for were not written: %s", error)
         for done in batch.waiting:

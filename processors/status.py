@@ -2,14 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka import admin as kafka_admin
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from shadowlane.errors import StoreError
 from shadowlane.processors.kafka import client_options
+from shadowlane.processors.lag import group_of, read_lag, reads
 from shadowlane.processors.store import connect, querying
 from shadowlane.schemas.config import Kafka, Settings
 
@@ -31,21 +30,6 @@ class Part:
     up: bool
     detail: str
     behind: int | None = None
-
-
-def reads(component: str, kafka: Kafka) -> tuple[str, ...]:
-    """The topics that a component consumes."""
-    topics = kafka.topics
-    return {
-        "worker": (topics.requests,),
-        "pairing": (topics.served, topics.shadow),
-        "sink": (topics.pairs, topics.ledger, topics.dead_letters),
-    }[component]
-
-
-def group_of(component: str, kafka: Kafka) -> str:
-    """The consumer group of a component."""
-    return f"{kafka.topic_prefix}-{component}"
 
 
 def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
@@ -78,29 +62,15 @@ def _component(
     admin: AdminClient, name: str, kafka: Kafka, partitions: dict[str, int], timeout: float
 ) -> Part:
     group = group_of(name, kafka)
-    read = [TopicPartition(t, p) for t in reads(name, kafka) for p in range(partitions.get(t, 0))]
+    read = [(t, p) for t in reads(name, kafka) for p in range(partitions.get(t, 0))]
     try:
         described = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result()
         state = described.state.name.lower()
-        behind = _behind(admin, group, read, timeout) if read else None
+        lags = read_lag(admin, group, read, timeout)
     except KafkaException as exc:
         return Part(name, False, f"group {group}: {exc.args[0].str()}")
+    behind = sum(lag.messages for lag in lags.values()) if lags else None
     return Part(name, state == "stable", f"group {group} is {state}", behind)
-
-
-def _behind(admin: AdminClient, group: str, read: list[TopicPartition], timeout: float) -> int:
-    asked = [ConsumerGroupTopicPartitions(group)]
-    committed = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
-    at = {(tp.topic, tp.partition): tp.offset for tp in committed.topic_partitions or []}
-    spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
-    latest: Any = admin.list_offsets({tp: spec.latest() for tp in read}, request_timeout=timeout)
-    earliest: Any = admin.list_offsets({tp: spec.earliest() for tp in read}, request_timeout=timeout)
-    first = {(tp.topic, tp.partition): future.result().offset for tp, future in earliest.items()}
-    behind = 0
-    for tp, future in latest.items():
-        place = (tp.topic, tp.partition)
-        behind += max(0, future.result().offset - max(at.get(place, 0), first[place], 0))
-    return behind
 
 
 def _store(settings: Settings) -> Part:

@@ -29,12 +29,15 @@ from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
+from shadowlane.processors.watch import Board, watching
+from shadowlane.rollout.alerts import Report
 from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.gate import Ask, Gates
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
 from shadowlane.rollout.machine import begin, is_watched, on_quiet, on_removal, on_silence, on_verdict
+from shadowlane.rollout.progress import Progress
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
 from shadowlane.schemas.config import Rollout, Settings
@@ -45,6 +48,8 @@ log = logging.getLogger("shadowlane.controller")
 REPUBLISH_MS = 30_000
 """How often all states are published again: a broker that begins anew has lost them."""
 LEASE = "controller"
+POLL_S = 300.0
+"""How long a poll may take before it counts as hung."""
 MOST_BUCKETS_BEFORE = 30 * 24 * 60
 """How far back a first poll looks for pairs: one that a wrong clock put into 1970 would keep it busy for hours."""
 
@@ -88,7 +93,7 @@ class Publisher(Protocol):
 class Outbox(Protocol):
     """Sends what the log says is to be told. Never blocks for long; raises StoreError alone."""
 
-    def step(self, now: int) -> object: ...
+    def step(self, now: int) -> Report | None: ...
 
 
 @dataclass(slots=True)
@@ -100,6 +105,7 @@ class Poll:
     published: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     kafka_away: bool = False
+    states: list[State] = field(default_factory=list)
 
 
 class Controller:
@@ -123,6 +129,7 @@ class Controller:
         gate: Ask,
         holder: str,
     ) -> None:
+        self.progress = Progress()
         self._settings = settings
         self._store = store
         self._log = Log(store)
@@ -157,7 +164,10 @@ class Controller:
             with self._apart(rollout.name, heads, poll):
                 heads[rollout.name] = self._decide(rollout, heads.get(rollout.name), now, poll)
         self._publish(list(heads.values()), now, poll, again=now - self._published_at >= REPUBLISH_MS)
-        self._outbox.step(now)
+        poll.states = list(heads.values())
+        report = self._outbox.step(now)
+        if report is not None:
+            self.progress.told(report)
         return poll
 
     def close(self) -> None:
@@ -336,17 +346,16 @@ def run(settings: Settings) -> None:
         len(settings.rollouts),
         settings.controller.poll_s,
     )
-    leads: bool | None = None
+    progress = controller.progress
+    board = Board("controller", unready=progress.unready, figures=progress.figures)
+    # To be told of, and not to be ended by the watchdog: a first poll may have weeks of pairs to fold.
+    turning = board.loop("poll loop", max(POLL_S, 3 * settings.controller.poll_s), ends=False)
     try:
-        while not stop.is_set():
-            try:
-                poll = controller.poll()
-                if poll.leads != leads:
-                    leads = poll.leads
-                    log.info("this controller leads" if leads else "another controller leads; standing by")
-            except StoreError as exc:
-                log.error("no decision now, and none is lost: %s", exc)
-            stop.wait(settings.controller.poll_s)
+        with watching(settings, board):
+            while not stop.is_set():
+                turning.turn()
+                _poll(controller)
+                stop.wait(settings.controller.poll_s)
     finally:
         outbox.close()
         publisher.close()
@@ -355,3 +364,18 @@ def run(settings: Settings) -> None:
         except ShadowlaneError as exc:
             log.warning("the lease runs out by itself: %s", exc)
     log.info("controller stopped")
+
+
+def _poll(controller: Controller) -> None:
+    """One poll; what of it fails is said, counted, and left to the next one."""
+    progress = controller.progress
+    led = progress.leads
+    try:
+        poll = controller.poll()
+    except StoreError as exc:
+        progress.could_not_poll()
+        log.error("no decision now, and none is lost: %s", exc)
+        return
+    progress.polled(leads=poll.leads, failed=bool(poll.failed), decisions=poll.decisions, states=poll.states)
+    if poll.leads != led:
+        log.info("this controller leads" if poll.leads else "another controller leads; standing by")

@@ -11,14 +11,17 @@ import ipaddress
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from shadowlane import metrics
 from shadowlane.errors import ConfigError
+from shadowlane.processors.watch import Board, Family, figure, figures, watching
 from shadowlane.rollout.router import Router
 from shadowlane.rollout.routing import Choice, Reason
 from shadowlane.schemas.config import Flags, Settings
@@ -29,6 +32,7 @@ log = logging.getLogger("shadowlane.flags")
 ONE = "/ofrep/v1/evaluate/flags/{key}"
 ALL = "/ofrep/v1/evaluate/flags"
 HEALTH = "/health"
+ENDPOINTS = {ONE: "one", ALL: "all", HEALTH: "health"}
 BODY_MAX_BYTES = 64 * 1024
 REASONS = {
     Reason.SHARE: "SPLIT",
@@ -102,6 +106,8 @@ class Endpoint:
         self._router = router
         self._configured = configured
         self._token = token.encode()
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self.board = Board("flags", unready=self._unready, figures=self._figures)
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[self._guard])
@@ -141,6 +147,17 @@ class Endpoint:
             200, {"up": True, "ready": stats["ready"], "kafka_contact_age_s": stats["contact_age_s"]}
         )
 
+    def _unready(self) -> list[str]:
+        return (
+            [] if self._router.stats()["ready"] else ["it has not read the rollouts' states from Kafka yet"]
+        )
+
+    def _figures(self) -> Iterator[Family]:
+        yield figures(metrics.FLAGS_REQUESTS, self._requests.copy())
+        age = self._router.stats()["contact_age_s"]
+        if age is not None:
+            yield figure(metrics.FLAGS_CONTACT_AGE, age)
+
     def _names(self) -> set[str]:
         return self._router.rollouts() | set(self._configured)
 
@@ -153,6 +170,17 @@ class Endpoint:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        endpoint = ENDPOINTS.get(resource.canonical if resource else "", "none")
+        try:
+            response = await self._answered(request, handler)
+        except web.HTTPException as refused:  # aiohttp's own: no such path or method, too large
+            self._requests[endpoint, str(refused.status)] += 1
+            raise
+        self._requests[endpoint, str(response.status)] += 1
+        return response
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._token and request.path != HEALTH and not self._allowed(request):
             return _json(401, {"errorDetails": "give the token: authorization: Bearer …"})
         try:
@@ -215,9 +243,9 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(
-        Endpoint(router, configured, token).application(), access_log=None, shutdown_timeout=2.0
-    )
+    endpoint = Endpoint(router, configured, token)
+    endpoint.board.loop("event loop").turn_with(asyncio.get_running_loop())
+    runner = web.AppRunner(endpoint.application(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
         try:
@@ -228,7 +256,8 @@ async def _serve(settings: Settings) -> None:
             ) from exc
         router.wait_ready(0)  # it begins to read now, and not with the first request
         log.info("flags started: http://%s:%d%s", flags.host, flags.port, ALL)
-        await stop.wait()
+        with watching(settings, endpoint.board):
+            await stop.wait()
     finally:
         await runner.cleanup()
         router.close(0.5)  # the thread is a daemon, and may be waiting for a Kafka that is away

@@ -26,6 +26,7 @@ DEFAULT_FILE = "shadowlane.yaml"
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Positive = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Section(pydantic.BaseModel):
@@ -120,6 +121,37 @@ class Flags(Section):
     token_env: str = Field(
         default="", description="the environment variable with the bearer token; needed beyond loopback"
     )
+
+
+class Monitoring(Section):
+    """Where each component serves /metrics, /healthz and /readyz, and when one is stalled."""
+
+    host: str = Field(default="127.0.0.1", description="of all of these; they hold no secret and no payload")
+    worker_port: Port = Field(
+        default=9461, description="0: none; where it is taken, the component only warns"
+    )
+    pairing_port: Port = 9462
+    sink_port: Port = 9463
+    controller_port: Port = 9464
+    flags_port: Port = 9465
+    lag_every_s: Positive = Field(
+        default=10.0, description="how often Kafka is asked how far behind a group is"
+    )
+    stalled_after_s: Annotated[float, Field(ge=0)] = Field(
+        default=120.0,
+        description="how long a component may stand still with work to do, before it ends with exit code 8, to be "
+        "started again; 0 is never",
+    )
+
+    def port_of(self, component: str) -> int:
+        port: int = getattr(self, f"{component}_port")
+        return port
+
+
+class Logs(Section):
+    """What the components write on stderr."""
+
+    format: Literal["text", "json"] = Field(default="text", description="json: one object a line")
 
 
 Severity = Literal["info", "warning", "critical"]
@@ -469,6 +501,8 @@ class Settings(pydantic_settings.BaseSettings):
     envelope: Envelope = Envelope()
     controller: Controller = Controller()
     flags: Flags = Flags()
+    monitoring: Monitoring = Monitoring()
+    logs: Logs = Logs()
     alerts: list[AlertChannel] = Field(default_factory=list, description="who is told")
     prices: dict[str, Price] = Field(default_factory=dict, description="by model; without one: no cost score")
     rollouts: list[Rollout] = Field(

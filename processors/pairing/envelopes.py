@@ -6,6 +6,7 @@ memory has to be kept anywhere else (docs/decisions/0003-the-log-is-the-state.md
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shadowlane.schemas.events import Role
@@ -59,9 +60,17 @@ class Unacknowledged:
         for source in [s for s in self._partitions if s[1] in partitions]:
             del self._partitions[source]
 
+    def heads(self) -> dict[Source, int]:
+        """The offset of the first envelope of each partition that has any. From any thread."""
+        heads = {}
+        for source, envelopes in list(self._partitions.items()):
+            with suppress(IndexError):  # acknowledged just now
+                heads[source] = envelopes[0].offset
+        return heads
+
     def bytes_of(self, source: Source) -> int:
         """An estimate of the memory they take, without their records."""
         return len(self._partitions.get(source, ())) * ENVELOPE_BYTES
 
     def __len__(self) -> int:
-        return sum(map(len, self._partitions.values()))
+        return sum(map(len, list(self._partitions.values())))

@@ -171,6 +171,19 @@ class Join:
         """An estimate of the memory that the waiting halves of one partition of one side take."""
         return self._waiting_bytes[source]
 
+    def oldest(self) -> float | None:
+        """When the half that waits longest must go out, in the time of ``now``; None where none waits. From any
+        thread."""
+        try:
+            return next(iter(self._waiting.values())).deadline
+        except (StopIteration, RuntimeError):  # none, or changed just now
+            return None
+
+    @property
+    def all_waiting_bytes(self) -> int:
+        """Of all partitions of both sides. From any thread."""
+        return sum(list(self._waiting_bytes.values()))
+
     @property
     def waiting(self) -> int:
         return len(self._waiting)

@@ -6,19 +6,22 @@ the producer's: it leaves a note, and ``wake`` has the owner call :meth:`Pairing
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
+from shadowlane import metrics
 from shadowlane.errors import BrokerError, CodecError
 from shadowlane.processors.pairing.envelopes import Envelope, Source, Unacknowledged
 from shadowlane.processors.pairing.join import Join, Match
 from shadowlane.processors.pairing.matching import Matching
 from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read, shortened, to_score
+from shadowlane.processors.pairing.standing import Standing
 from shadowlane.processors.produce import Done, RecordTooLargeError
+from shadowlane.processors.watch import Family, figure, figures
 from shadowlane.schemas.codec import dead_letter, encode, unpack
 from shadowlane.schemas.config import Settings
-from shadowlane.schemas.events import DeadLetter, Pair, Role
+from shadowlane.schemas.events import DeadLetter, Outcome, Pair, Role
 from shadowlane.schemas.topics import partition_of
 
 log = logging.getLogger("shadowlane.pairing")
@@ -60,7 +63,8 @@ class Pairing:
         self._topics = settings.kafka.topics
         self._inputs = {Role.SERVED: self._topics.served, Role.SHADOW: self._topics.shadow}
         self._max_bytes = self._share = settings.pairing.max_waiting_bytes
-        self._join = Join(Matching(settings.rollouts), settings.pairing.wait_s)
+        self._wait_s = settings.pairing.wait_s
+        self._join = Join(Matching(settings.rollouts), self._wait_s)
         self._unacknowledged = Unacknowledged()
         self._scorers = scorers
         self._producer = producer
@@ -70,7 +74,9 @@ class Pairing:
         self._wake = wake
         self._settled: deque[tuple[Done, Exception | None]] = deque()
         self._written: Counter[str] = Counter()
-        self._failed_scorers: Counter[str] = Counter()
+        self._out: Counter[tuple[str, str]] = Counter()  # outcome and reason
+        self._failed_scorers: Counter[tuple[str, str]] = Counter()
+        self._taken: dict[Source, int] = {}
 
     def take(
         self, side: Role, partition: int, offset: int, value: bytes | None, acknowledge: Callable[[], object]
@@ -78,6 +84,7 @@ class Pairing:
         """One message. ``acknowledge`` is called once it may be committed, in the order of the offsets."""
         envelope = Envelope(side, partition, offset, acknowledge)
         self._unacknowledged.add(envelope)
+        self._taken[envelope.source] = offset
         now = self._monotonic()
         for number, line in unpack(value):
             try:
@@ -112,6 +119,8 @@ class Pairing:
         """Forgets what waits of partitions that were taken away; whoever has them now reads it again."""
         self._join.drop(partitions)
         self._unacknowledged.drop(partitions)
+        for source in [source for source in self._taken if source[1] in partitions]:
+            del self._taken[source]
 
     def assign(self, partitions: set[int]) -> None:
         """Starts on these partitions. Each has an equal share of the bytes that one side may hold."""
@@ -133,8 +142,8 @@ class Pairing:
         return {
             "paired": counts.paired,
             "unpaired": counts.unpaired,
-            "scored": self._written["scored"],
-            "abstained": self._written["abstained"],
+            "scored": self._sum(Outcome.SCORED),
+            "abstained": self._sum(Outcome.ABSTAINED),
             "dead_lettered": self._written["dead_lettered"],
             "repeated": counts.repeated,
             "late": counts.late,
@@ -146,10 +155,43 @@ class Pairing:
             "unacknowledged": len(self._unacknowledged),
         }
 
+    def standing(self) -> Standing:
+        """What waits, and how far each partition is. From any thread."""
+        due = self._join.oldest()
+        overdue = None if due is None else self._monotonic() - due
+        return Standing(
+            # The offsets first: what is taken meanwhile may only make less of it done, never more.
+            dict(self._taken),
+            self._unacknowledged.heads(),
+            due,
+            None if overdue is None else max(0.0, overdue + self._wait_s),
+            overdue,
+            self._join.all_waiting_bytes,
+            self._join.counts.paired + self._join.counts.unpaired,
+        )
+
+    def figures(self) -> Iterator[Family]:
+        """From any thread."""
+        standing, counts = self.standing(), self._join.counts
+        yield figures(metrics.PAIRING_PAIRS, self._out.copy())
+        yield figure(metrics.PAIRING_REPEATED, counts.repeated)
+        yield figure(metrics.PAIRING_LATE, counts.late)
+        yield figure(metrics.PAIRING_OTHER_EPOCH, counts.other_epoch)
+        yield figure(metrics.PAIRING_SHORTENED, self._written["shortened"])
+        yield figures(metrics.PAIRING_SCORER_FAILURES, self._failed_scorers.copy())
+        yield figure(metrics.PAIRING_DEAD_LETTERS, self._written["dead_lettered"])
+        yield figure(metrics.PAIRING_WAITING, self._join.waiting)
+        yield figure(metrics.PAIRING_WAITING_BYTES, standing.waiting_bytes)
+        yield figure(metrics.PAIRING_OLDEST, standing.oldest_s or 0.0)
+        yield figure(metrics.PAIRING_UNACKNOWLEDGED, len(self._unacknowledged))
+
     def done(self, then: Done, error: Exception | None) -> None:
         """Called on the producer's thread, once for each record written or not."""
         self._settled.append((then, error))
         self._wake()
+
+    def _sum(self, outcome: Outcome) -> int:
+        return sum(n for (each, _), n in self._out.items() if each == outcome)
 
     def _send(self, match: Match) -> None:
         halves, scored = to_score(match), None
@@ -158,7 +200,7 @@ class Pairing:
             if scored.failed:
                 self._note_failures(match.rollout.name, scored)
         pair = pair_of(match, scored)
-        self._written[pair.outcome] += 1
+        self._out[pair.outcome, pair.reason] += 1
         self._produce(self._topics.pairs, pair, partial(self._delivered, match, pair))
 
     def _delivered(self, match: Match, pair: Pair, error: Exception | None) -> None:
@@ -211,7 +253,7 @@ class Pairing:
 
     def _note_failures(self, rollout: str, scored: Scored) -> None:
         for scorer, what in scored.failed.items():
-            name = f"{rollout}/{scorer}"
+            name = (rollout, scorer)
             if name not in self._failed_scorers:
                 log.error("scorer %s of rollout %s failed, so it abstains: %s", scorer, rollout, what)
             self._failed_scorers[name] += 1

@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaException
@@ -22,8 +22,11 @@ from shadowlane.processors.kafka import consumer_options, ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
 from shadowlane.processors.reading import check_passes
 from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
+from shadowlane.processors.sink.progress import Progress
 from shadowlane.processors.sink.writer import Writer
 from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.processors.watch import Board, Family, watching
+from shadowlane.processors.watch.writing import producer_figures
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Settings
 from shadowlane.schemas.events import DeadLetter
@@ -36,17 +39,7 @@ INSERT_S = 60  # how long one insert may take; then it is sent again under the s
 READ_S = 0.1  # the longest wait for messages
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 30.0
 BURY_S = 30.0
-
-
-@dataclass(slots=True)
-class Progress:
-    """What this sink did since it started. ``rows`` are lines of envelopes, dead letters included."""
-
-    messages: int = 0  # read; the others count what was written
-    rows: int = 0
-    blocks: int = 0
-    dead_letters: int = 0
-    retries: int = 0
+TURN_S = 2 * INSERT_S + BURY_S  # how long one turn may take
 
 
 def run(settings: Settings) -> None:
@@ -71,7 +64,9 @@ def run(settings: Settings) -> None:
         return
     for name in migrate(client, settings.clickhouse.database):
         log.info("migrated the store: %s", name)
-    Sink(settings, client, partitions, stop).run()
+    sink = Sink(settings, client, partitions, stop)
+    with watching(settings, sink.board):
+        sink.run()
 
 
 class Sink:
@@ -90,14 +85,17 @@ class Sink:
         self._due: list[Block] = []
         self._writing: Partition | None = None  # None too where it was taken away meanwhile
         self._gave_up = False
-        self._paused = False
         self._writer = Writer(self._topics, self._insert, self._bury)
+        self._joined = False
+        self._producer: EnvelopeProducer | None = None
+        self.board = Board("sink", unready=self._unready, figures=self._figures)
+        self._turning = self.board.loop("loop", TURN_S)
 
     def run(self) -> None:
         """Until it is stopped."""
         kafka = self._settings.kafka
         group = f"{kafka.topic_prefix}-sink"
-        self._producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-sink")
+        self._producer = producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-sink")
         self._consumer = Consumer(consumer_options(kafka, "shadowlane-sink", group))
         self._consumer.subscribe(
             [self._topics.pairs, self._topics.ledger, self._topics.dead_letters],
@@ -113,10 +111,22 @@ class Sink:
             self._write_due(everything=True)
         finally:
             self._consumer.close()
-            self._producer.close(BURY_S)
+            producer.close(BURY_S)
             log.info("sink stopped: %s", self.progress)
 
+    def _unready(self) -> list[str]:
+        reasons = [] if self._joined else ["it has not joined its consumer group"]
+        if self.progress.paused:
+            reasons.append("the store takes no inserts; they are tried again")
+        return reasons
+
+    def _figures(self) -> Iterator[Family]:
+        yield from self.progress.figures()
+        if self._producer is not None:
+            yield from producer_figures(self._producer)
+
     def _read(self) -> None:
+        self._turning.turn()
         wait = self._blocks.wait(time.monotonic())
         for message in self._consumer.consume(500, READ_S if wait is None else min(READ_S, wait)):
             self._take(message)
@@ -143,14 +153,14 @@ class Sink:
             self._commit(block, block.first, block.promise)
             if self._written(block):
                 self._commit(block, block.last + 1)
-                self.progress.rows += block.rows
-                self.progress.blocks += 1
             self._writing = None
 
     def _written(self, block: Block) -> bool:
         """Writes the block, however long it takes; False where it is not ours any more, or gives up."""
         wait = RETRY_MIN_S
         while True:
+            self._turning.turn()
+            began = time.monotonic()
             try:
                 self.progress.dead_letters += self._writer.write(block)
             except (StoreError, BrokerError) as exc:
@@ -165,6 +175,7 @@ class Sink:
                     return False
                 wait = min(2 * wait, RETRY_MAX_S)
             else:
+                self.progress.inserted(block.rows, time.monotonic() - began)
                 self._pause(False)
                 return True
 
@@ -172,6 +183,7 @@ class Sink:
         """Waits, and stays in the group; False where the block's partition was taken away meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
+            self._turning.turn()
             message = self._consumer.poll(min(left, READ_S))
             if message is not None:  # it was under way already
                 self._take(message)
@@ -182,9 +194,9 @@ class Sink:
         return True
 
     def _pause(self, on: bool) -> None:
-        if on == self._paused:
+        if on == self.progress.paused:
             return
-        self._paused = on
+        self.progress.paused = on
         change = self._consumer.pause if on else self._consumer.resume
         change(self._consumer.assignment())
 
@@ -205,10 +217,12 @@ class Sink:
                     self._blocks.promise((tp.topic, tp.partition), last)
         except KafkaException as exc:
             log.warning("what was promised before is not known: %s", exc.args[0].str())
+        self._joined = True
         log.info("reads %d partitions", len(partitions))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(tp.topic, tp.partition) for tp in partitions}
+        self._joined = False
         self._blocks.drop(gone)
         self._due = [block for block in self._due if block.partition not in gone]
         if self._writing in gone:
@@ -225,6 +239,7 @@ class Sink:
             if error is not None:
                 errors.append(error)
 
+        assert self._producer is not None
         for letter in letters:
             key = letter.request_id or letter.dead_letter_id
             self._producer.send(topic, partition_of(key, self._partitions[topic]), encode(letter), done)

@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import Consumer, KafkaError, Message
 from shadowlane.errors import BrokerError
 from shadowlane.processors.kafka import consumer_options
 from shadowlane.processors.reading import check_passes
+from shadowlane.processors.watch import Loop
 from shadowlane.processors.worker.offsets import Offsets, Ticket
 from shadowlane.schemas.codec import unpack
 from shadowlane.schemas.config import Kafka
@@ -64,10 +65,14 @@ class Reader:
         hand: Callable[[list[Work]], None],
         failed: Callable[[Exception], None],
         held: Callable[[], bool] = lambda: False,
+        turning: Loop | None = None,
     ) -> None:
         self._topic = kafka.topics.requests
         self._options = consumer_options(kafka, "shadowlane-worker", group)
         self._limits, self._hand, self._failed, self._held = limits, hand, failed, held
+        self._turning = turning or Loop("reader", 0.0)
+        self.joined = threading.Event()
+        """Set while the group has given this member its partitions, be they none."""
         self._offsets = Offsets()
         self._finished: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._reading = threading.Event()
@@ -115,6 +120,7 @@ class Reader:
     def _loop(self, consumer: Consumer) -> None:
         commit_at = time.monotonic() + COMMIT_S
         while not self._closing.is_set():
+            self._turning.turn()
             self._collect(FULL_S if self._full() else 0.0)
             full = self._full()
             if full != self._paused:
@@ -202,6 +208,7 @@ class Reader:
         for p in partitions:
             self._offsets.assign(p.partition)
         self._paused = None
+        self.joined.set()
         log.info("partitions assigned: %s", sorted(p.partition for p in partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -214,6 +221,7 @@ class Reader:
         self._forget([p.partition for p in partitions])  # they are another's: nothing may be committed
 
     def _forget(self, partitions: list[int]) -> None:
+        self.joined.clear()
         for partition in partitions:
             self._offsets.revoke(partition)
         log.info("partitions revoked: %s", sorted(partitions))

@@ -6,9 +6,8 @@ import dataclasses
 import logging
 import signal
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVarTuple
 
@@ -16,7 +15,10 @@ from shadowlane.errors import BrokerError, CodecError
 from shadowlane.processors.arms import check_arm
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
+from shadowlane.processors.watch import Board, Family, watching
+from shadowlane.processors.watch.writing import producer_figures
 from shadowlane.processors.worker.caller import Caller
+from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.reader import Limits, Reader, Work
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.codec import dead_letter, decode, encode, salvage_request_id
@@ -31,23 +33,9 @@ SPARE_RECORDS = 2000
 MAX_READ_BYTES = 32 * 2**20
 MAX_QUEUED_BYTES = 64 * 2**20
 FLUSH_S = 10.0
+READER_S = 90.0  # how long the reader may be busy: a commit at a rebalance waits for Kafka
 
 Ts = TypeVarTuple("Ts")
-
-
-@dataclass(slots=True)
-class Progress:
-    """What this worker did since it started. ``failures`` counts responses by their ``error``."""
-
-    records: int = 0
-    not_shadowed: int = 0  # no rollout takes them
-    answered: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    attempts: int = 0
-    dead_letters: int = 0
-    given_back: int = 0  # not finished at a stop, or no longer ours: the next owner reads them again
-    in_flight: int = 0
-    most_in_flight: int = 0
 
 
 def run(settings: Settings) -> None:
@@ -64,7 +52,7 @@ def run(settings: Settings) -> None:
     worker = ShadowWorker(settings)
     partitions = ensure_topics(settings.kafka)  # until Kafka answers, a signal ends the wait
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signal(worker, partitions))
+        runner.run(_until_signal(worker, settings, partitions))
 
 
 class ShadowWorker:
@@ -85,10 +73,22 @@ class ShadowWorker:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._closed = False  # from here on a failure to write is only work given back
+        self._started = False  # from here on there are the producer and the reader
+        self.board = Board("worker", unready=self._unready, figures=self._figures)
 
     def stop(self) -> None:
         """Asks for a clean stop. In the event loop's thread."""
         self._stop.set()
+
+    def _unready(self) -> list[str]:
+        if not self._started or not self._reader.joined.is_set():
+            return ["it has not joined its consumer group"]
+        return []
+
+    def _figures(self) -> Iterator[Family]:
+        yield from self.progress.figures()
+        if self._started:
+            yield from producer_figures(self._producer)
 
     async def run(self, partitions: dict[str, int]) -> None:
         """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`).
@@ -118,7 +118,9 @@ class ShadowWorker:
             hand=lambda works: self._call_soon(self._take, works),
             failed=lambda error: self._call_soon(self._fail, error),
             held=lambda: self._producer.queued_bytes > MAX_QUEUED_BYTES,
+            turning=self.board.loop("reader", READER_S),
         )
+        self._started = True
         self._caller = Caller(self._settings.worker, self._count_attempt)
         try:
             self._reader.start()
@@ -208,10 +210,7 @@ class ShadowWorker:
                 self.progress.not_shadowed += 1
                 self._reader.finished(work.ticket)
                 return
-            if response.error:
-                self.progress.failures[response.error] += 1
-            else:
-                self.progress.answered += 1
+            self.progress.responded(response)
             self._send(work, response, line)
 
     async def _respond(self, request: MirroredRequest) -> Response | None:
@@ -300,8 +299,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-async def _until_signal(worker: ShadowWorker, partitions: dict[str, int]) -> None:
+async def _until_signal(worker: ShadowWorker, settings: Settings, partitions: dict[str, int]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    await worker.run(partitions)
+    worker.board.loop("event loop").turn_with(loop)
+    with watching(settings, worker.board):
+        await worker.run(partitions)

@@ -20,9 +20,10 @@ from confluent_kafka.cimpl import Consumer, KafkaError, Message, NewPartitions, 
 
 from shadowlane.errors import BrokerError
 from shadowlane.processors.kafka import client_options, consumer_options, ensure_topics, producer_options
+from shadowlane.processors.lag import group_of
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.sink.blocks import promised_last
-from shadowlane.processors.status import Part, group_of, read_status
+from shadowlane.processors.status import Part, read_status
 from shadowlane.schemas.config import ClickHouse, Envelope, Kafka, Settings
 from shadowlane.schemas.topics import partition_of
 from tests.contract import raw

@@ -1,0 +1,66 @@
+"""How far a consumer group is behind: what ``shadowlane status`` shows, and what the metrics tell."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import admin as kafka_admin
+from confluent_kafka.admin import AdminClient
+
+from shadowlane.schemas.config import Kafka
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """One partition, as a group stands in it. ``committed`` is None where the group has committed nothing."""
+
+    committed: int | None
+    first: int  # the first offset that is still there
+    end: int  # the offset that the next message will have
+
+    @property
+    def next(self) -> int:
+        """The offset that the group would read next, were it started now."""
+        return max(self.committed or 0, self.first, 0)
+
+    @property
+    def messages(self) -> int:
+        return max(0, self.end - self.next)
+
+
+def reads(component: str, kafka: Kafka) -> tuple[str, ...]:
+    """The topics that a component consumes; none where it is no consumer."""
+    topics = kafka.topics
+    return {
+        "worker": (topics.requests,),
+        "pairing": (topics.served, topics.shadow),
+        "sink": (topics.pairs, topics.ledger, topics.dead_letters),
+    }.get(component, ())
+
+
+def group_of(component: str, kafka: Kafka) -> str:
+    """The consumer group of a component."""
+    return f"{kafka.topic_prefix}-{component}"
+
+
+def read_lag(admin: AdminClient, group: str, places: list[Place], timeout: float) -> dict[Place, Lag]:
+    """Asks Kafka. Blocks for up to three times ``timeout`` seconds.
+
+    Raises:
+        KafkaException: it does not answer, or can't for one of the partitions.
+    """
+    if not places:
+        return {}
+    asked = [ConsumerGroupTopicPartitions(group)]
+    found = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
+    committed = {(tp.topic, tp.partition): tp.offset for tp in found.topic_partitions or [] if tp.offset >= 0}
+    spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
+    partitions = [TopicPartition(*place) for place in places]
+    latest: Any = admin.list_offsets({tp: spec.latest() for tp in partitions}, request_timeout=timeout)
+    earliest: Any = admin.list_offsets({tp: spec.earliest() for tp in partitions}, request_timeout=timeout)
+    first = {(tp.topic, tp.partition): future.result().offset for tp, future in earliest.items()}
+    end = {(tp.topic, tp.partition): future.result().offset for tp, future in latest.items()}
+    return {place: Lag(committed.get(place), first[place], end[place]) for place in places}

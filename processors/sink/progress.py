@@ -1,0 +1,40 @@
+"""What a sink did since it started, and how Prometheus reads it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from shadowlane import metrics
+from shadowlane.processors.watch.figures import Family, Histogram, distribution, figure
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this sink did since it started. ``rows`` are lines of envelopes, dead letters included."""
+
+    messages: int = 0  # read; the others count what was written
+    rows: int = 0
+    blocks: int = 0
+    dead_letters: int = 0
+    retries: int = 0
+    paused: bool = False  # the store takes no inserts
+    inserted_at: float = field(default=0.0, repr=False)  # Unix time
+    inserts: Histogram = field(default_factory=Histogram, repr=False)
+
+    def inserted(self, rows: int, seconds: float) -> None:
+        """A block is written."""
+        self.rows += rows
+        self.blocks += 1
+        self.inserts.add(seconds)
+        self.inserted_at = time.time()
+
+    def figures(self) -> Iterator[Family]:
+        """From any thread."""
+        yield figure(metrics.SINK_MESSAGES, self.messages)
+        yield figure(metrics.SINK_ROWS, self.rows)
+        yield figure(metrics.SINK_BLOCKS, self.blocks)
+        yield distribution(metrics.SINK_INSERT, {"": self.inserts})
+        yield figure(metrics.SINK_RETRIES, self.retries)
+        yield figure(metrics.SINK_DEAD_LETTERS, self.dead_letters)
+        yield figure(metrics.SINK_INSERTED_AT, self.inserted_at)
+        yield figure(metrics.SINK_PAUSED, self.paused)

@@ -1,0 +1,100 @@
+"""When a consumer no longer progresses: a state machine of what is seen at each look. Pure; no clock, no Kafka.
+
+Time counts only while whoever looks is awake itself: the owner hands in how long it was since the look before, and
+never more than a few seconds. So a process that was stopped (SIGSTOP, a suspended machine) does not find itself
+stalled when it goes on.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+from shadowlane.processors.lag import Lag, Place
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One partition that this process reads.
+
+    ``next`` is the offset to be taken next, None where none was taken since the partition was assigned.
+    ``may_commit`` is up to where all is done, None where that is not known. ``paused``: not read, on purpose.
+    """
+
+    next: int | None = None
+    may_commit: int | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look. ``loops`` has the turns of each loop and how long one may take, ``lags`` what Kafka said; without a
+    fresh word from it there are none. ``work`` are steps that are made within one turn of a loop. ``held``: what is
+    written waits for Kafka, so that nothing is read on purpose. ``overdue`` tells which half should have gone out by
+    now, None where none should.
+    """
+
+    loops: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    readings: Mapping[Place, Reading] = field(default_factory=dict)
+    lags: Mapping[Place, Lag] = field(default_factory=dict)
+    work: int = 0
+    held: bool = False
+    overdue: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """What does not progress. ``unread`` is the message that ought to have been taken, where it is that."""
+
+    what: str
+    seconds: float
+    unread: tuple[Place, int] | None = None
+
+
+class Stalls:
+    """Looks again and again. ``after_s`` is how long something may stand still that should move."""
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._still: dict[Hashable, tuple[Hashable, float]] = {}
+
+    def look(self, seen: Seen, elapsed: float) -> list[Stall]:
+        """What stands still now. ``elapsed``: seconds awake since the last look."""
+        found: list[Stall] = []
+        watched: set[Hashable] = set()
+
+        def still(key: Hashable, value: Hashable) -> float:
+            watched.add(key)
+            before, seconds = self._still.get(key, (None, 0.0))
+            seconds = seconds + elapsed if before == value else 0.0
+            self._still[key] = (value, seconds)
+            return seconds
+
+        for name, (turns, within) in seen.loops.items():
+            if (seconds := still(("loop", name), (turns, seen.work))) >= max(self._after_s, within):
+                found.append(Stall(f"its {name} does not turn", seconds))
+        if seen.lags and not seen.held:
+            for place, reading in seen.readings.items():
+                lag = seen.lags.get(place)
+                if lag is None:
+                    continue
+                where = f"partition {place[1]} of {place[0]}"
+                follows = lag.next if reading.next is None else reading.next
+                if lag.end > follows and not reading.paused:
+                    seconds = still(("unread", place), follows)
+                    if seconds >= self._after_s:
+                        text = f"no message of {where} is taken, though offset {follows} is there"
+                        found.append(Stall(text, seconds, (place, follows)))
+                done = reading.may_commit
+                if done is not None and lag.next < done <= lag.end:
+                    seconds = still(("uncommitted", place), lag.next)
+                    if seconds >= self._after_s:
+                        text = f"{where} is not committed beyond {lag.next}, though all before {done} is done"
+                        found.append(Stall(text, seconds))
+            if seen.overdue is not None and (seconds := still("overdue", seen.overdue)) >= self._after_s:
+                found.append(Stall("a half whose time is over does not go out", seconds))
+        for key in set(self._still) - watched:  # explained, or not known: it begins anew
+            del self._still[key]
+        return found
+
+    def excuse(self, place: Place) -> None:
+        """There is no message to take after all (a transaction's marker, say): it begins anew."""
+        self._still.pop(("unread", place), None)
