@@ -14,8 +14,8 @@ from confluent_kafka.cimpl import Consumer, KafkaError
 from shadowlane.errors import BrokerError
 from shadowlane.processors.audit.account import Kind, Step
 from shadowlane.processors.kafka import client_options
+from shadowlane.processors.lag import group_of, reads
 from shadowlane.processors.reading import check_passes
-from shadowlane.processors.status import group_of, reads
 from shadowlane.schemas.config import Kafka
 
 Partition = tuple[str, int]

@@ -27,7 +27,7 @@ from shadowlane.processors.audit.mirrors import Cell, CellKey, Minute, balance
 from shadowlane.processors.audit.places import MINUTE_MS, Places, Scope
 from shadowlane.processors.audit.result import EXAMPLES, Audit, Example, Gap, Log, Note
 from shadowlane.processors.audit.stored import Stored
-from shadowlane.processors.status import group_of
+from shadowlane.processors.lag import group_of
 from shadowlane.schemas.codec import unpack
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.topics import partition_of
