@@ -7,6 +7,7 @@ nothing more. What is found and what is missed is measured in docs/redaction.md.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +17,7 @@ from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULE
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
 _SHORTEST = 6  # a@b.cd
+_OFTEN = 40
 _NESTED = 6  # JSON in a string in JSON …
 
 
@@ -32,6 +34,9 @@ def redact_json(value: Any) -> Any:
 def _text(text: str, nested: int) -> str:
     if len(text) < _SHORTEST:
         return text
+    if len(text) <= _OFTEN and text[0] not in "{[":
+        known = _short_text(text)
+        return text if known == text else known  # nothing found is the same object
     if nested and text[:1] in ("{", "["):
         try:
             value = orjson.loads(text)
@@ -40,6 +45,10 @@ def _text(text: str, nested: int) -> str:
         else:
             redacted = _json(value, nested - 1)
             return text if redacted is value else orjson.dumps(redacted).decode()
+    return _applied(text)
+
+
+def _applied(text: str) -> str:
     given = text
     for _ in range(_PASSES):
         before = text
@@ -51,6 +60,10 @@ def _text(text: str, nested: int) -> str:
         if text == before:
             break
     return given if text == given else text
+
+
+_short_text = lru_cache(4096)(_applied)
+"""Roles, models, names of members and tools: a service sends the same ones with each request."""
 
 
 def _json(value: Any, nested: int) -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.producers.redaction import Redactor, redact_json, redact_text
+from shadowlane.producers.redaction_rules import RULES
 from tests.producers.planted import INNOCENT, PLANTED
 
 ALPHABET = st.sampled_from(list("aZ09 .,:;=@/+-_()[]{}\"'\\\n€") + [p[1] for p in PLANTED[::2]])
@@ -111,6 +112,27 @@ def test_names_of_members_and_json_in_strings_are_read_too() -> None:
 def test_nothing_found_is_the_same_object_and_the_same_text() -> None:
     value = {"a": ["b", {"c": 1}], "text": '{ "spaced" :  1.50 }'}
     assert redact_json(value) is value
+
+
+@pytest.mark.parametrize(
+    "name", ["github_pat_11ABCDE0abcdef0123456789", "ghs_0123456789012345678901234567890"]
+)
+def test_a_token_is_found_by_its_start_alone(name: str) -> None:
+    assert redact_text(f"use {name} now") == "use [token] now"
+
+
+@given(SOUP)
+def test_what_saves_work_saves_no_secret(text: str) -> None:
+    """A guard may only pass over a rule that would find nothing."""
+    expected = text
+    for _ in range(20):
+        before = expected
+        for _, apply in RULES:
+            expected = apply(expected)
+        if expected == before:
+            break
+    assume(not text.startswith(("{", "[")))
+    assert redact_text(text) == (expected if len(text) >= 6 else text)
 
 
 REPEATED = (
