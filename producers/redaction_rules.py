@@ -19,6 +19,9 @@ class Look:
     """
 
     __slots__ = ("_lower", "_run", "digit", "foreign", "raw", "shape", "text")
+    foreign: bool
+    digit: bool
+    shape: bytes
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -92,14 +95,20 @@ _TOKEN_STARTS = (
 _TOKEN_SHORTEST = 15  # xoxb-0123456789
 _IN_TOKEN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+/=.")
 _AS_X = bytes(ord("x") if n in _IN_TOKEN else ord(" ") for n in range(256))
-_AS_WORDS = bytes(n if n in _IN_TOKEN else ord(" ") for n in range(256))
 
 
 def _may_hold_token(look: Look) -> bool:
-    if b"x" * _TOKEN_SHORTEST not in look.raw.translate(_AS_X):
+    shape, long = look.raw.translate(_AS_X), b"x" * _TOKEN_SHORTEST
+    words = []
+    end = 0
+    while (at := shape.find(long, end)) >= 0:
+        end = shape.find(b" ", at)
+        end = len(shape) if end < 0 else end
+        words.append(look.raw[at:end])
+    if not words:
         return False
-    words = b" ".join(w for w in look.raw.translate(_AS_WORDS).split() if len(w) >= _TOKEN_SHORTEST)
-    return any(start in words for start in _TOKEN_STARTS)
+    joined = b" ".join(words)
+    return any(start in joined for start in _TOKEN_STARTS)
 
 
 _SLACK_HOOK = re.compile(r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{8,}")
@@ -133,30 +142,32 @@ _ASSIGNED = re.compile(
 _ASSIGNED_WORDS = ("passw", "passphr", "pwd", "secret", "key", "token")
 _NAME_ENDS = ("password", "passwd", "passphrase", "pwd", "secret", "key", "token")
 _OF_KEYS = ("secret", "api", "access", "private")
-_FEW = 8
+_FEW = 8  # signs in a kilobyte
 
 
 def _may_hold_assigned(look: Look) -> bool:
     raw, lower = look.raw, look.lower
     signs = raw.count(b":") + raw.count(b"=")
-    also_is = look.digit and "is" in lower
+    also_is = look.digit and "is" in lower  # what "is" a secret has a digit
     if not (signs or also_is):
         return False
-    if signs > _FEW and not any(word in lower for word in _ASSIGNED_WORDS):
+    if signs * 1024 > _FEW * (1024 + len(raw)) and not any(word in lower for word in _ASSIGNED_WORDS):
         return False
-    if signs and any(_names_secret(part) for sign in ":=" for part in lower.split(sign)[:-1]):
-        return True
-    return also_is and any(_names_secret(part) for part in lower.split("is")[:-1])
+    return (
+        (b":" in raw and _follows_name(lower.split(":")))
+        or (b"=" in raw and _follows_name(lower.split("=")))
+        or (also_is and _follows_name(lower.split("is")))
+    )
 
 
-def _names_secret(before: str) -> bool:
-    """Whether the text before a sign ends in a name."""
-    end = before[-40:].rstrip(" \t")
-    if end[-1:] in ('"', "'"):
-        end = end[:-1]
-    if not end.endswith(_NAME_ENDS):
-        return False
-    return not end.endswith("key") or not end.isascii() or any(word in end[-20:] for word in _OF_KEYS)
+def _follows_name(parts: list[str]) -> bool:
+    """Whether one of the signs at which a text was split stands after a name."""
+    ends = [part[-40:].rstrip(" \t\"'") for part in parts[:-1]]
+    return any(
+        end.endswith(_NAME_ENDS)
+        and (not end.endswith("key") or not end.isascii() or any(word in end[-20:] for word in _OF_KEYS))
+        for end in ends
+    )
 
 
 _PROSE = re.compile(r"[A-Za-z]+[.:!?)]*")
