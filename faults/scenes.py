@@ -24,18 +24,15 @@ class Scene:
 
 KILLS = Scene(
     "kills",
-    tuple(
-        fault
-        for component in ("worker", "pairing", "sink", "controller")
-        for fault in (
-            Fault(
-                f"{component}-killed-twice", AGAIN, processes.killed_twice(component),
-                arm="slow" if component == "worker" else "worse",
-            ),
-        )
-    )
-    + (Fault("all-killed-at-once", AGAIN, processes.all_killed),),
-)  # fmt: skip
+    (
+        Fault("worker-killed-twice", AGAIN, processes.killed_twice("worker"), arm="slow"),
+        *(
+            Fault(f"{component}-killed-twice", AGAIN, processes.killed_twice(component), arm="worse")
+            for component in ("pairing", "sink", "controller")
+        ),
+        Fault("all-killed-at-once", AGAIN, processes.all_killed),
+    ),
+)
 
 REBALANCES = Scene(
     "rebalances",
