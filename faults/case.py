@@ -35,6 +35,7 @@ class Case:
     seconds: float = SECONDS
     mirror_options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)  # of the injection, for the check
 
     def begin(self) -> None:
         """Traffic starts."""
@@ -102,6 +103,9 @@ class Case:
 
     def exact(self, report: dict[str, Any]) -> None:
         """The ledger adds up to what was really sent."""
+        audit = self.stack.audit(self.name)
+        if not audit["adds_up"]:
+            raise PromiseBrokenError("the audit: " + "; ".join(gap["text"] for gap in audit["gaps"]))
         ledger = report["ledger"]
         if not ledger["adds_up"] or ledger["eligible"] != self.traffic.sent:
             raise PromiseBrokenError(f"sent {self.traffic.sent}, ledger {compact(ledger)}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults import processes
+from faults import processes, servers
 from faults.case import Fault
 
 AGAIN = "no request lost, none counted twice, the verdict unchanged"
@@ -62,4 +62,54 @@ STOPS = Scene(
     ),
 )
 
-SCENES = (KILLS, REBALANCES, STOPS)
+BROKER = Scene(
+    "broker",
+    (
+        Fault("broker-killed-and-back", AGAIN, servers.broker_killed, brokers=("kafka",)),
+        Fault("broker-stopped-and-back", AGAIN, servers.broker_stopped, brokers=("kafka",), arm="worse"),
+        Fault(
+            "embedded-broker-killed",
+            "`up` ends and says why; the mirror counts what is lost",
+            servers.embedded_broker_dies,
+            servers.death_is_told,
+            brokers=("embedded",),
+        ),
+    ),
+)
+
+THREE = Scene(
+    "three-brokers",
+    (Fault("each-of-three-brokers-killed", AGAIN, servers.one_of_three_killed),),
+    nodes=3,
+    brokers=("kafka",),
+)
+
+STORE = Scene(
+    "store",
+    (
+        Fault("store-killed-and-back", AGAIN, servers.store_killed),
+        Fault("store-killed-with-half-an-insert", AGAIN, servers.killed_in_an_insert, arm="worse"),
+        Fault("store-killed-while-inserting", AGAIN, servers.killed_while_inserting),
+        Fault(
+            "store-killed-after-its-commit-before-its-answer",
+            AGAIN,
+            servers.killed_before_the_answer,
+            arm="worse",
+        ),
+    ),
+)
+
+NETWORK = Scene(
+    "network",
+    (
+        Fault("broker-cut-off", AGAIN, servers.cut(servers.brokers)),
+        Fault("store-cut-off", AGAIN, servers.cut(servers.store)),
+        Fault("broker-and-store-cut-off", AGAIN, servers.cut(servers.all_proxies), arm="worse"),
+        Fault("packets-to-the-broker-dropped", AGAIN, servers.held(servers.brokers)),
+        Fault("packets-to-the-store-dropped", AGAIN, servers.held(servers.store), arm="worse"),
+        Fault("all-delayed-by-100-ms", AGAIN, servers.slowed(servers.all_proxies, delay_s=0.1)),
+        Fault("bandwidth-halved", AGAIN, servers.slowed(servers.all_proxies, bytes_per_s=40_000)),
+    ),
+)
+
+SCENES = (KILLS, REBALANCES, STOPS, BROKER, THREE, STORE, NETWORK)

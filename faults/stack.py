@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
+import orjson
 import yaml
 
 from benchmarks.system import SHADOWLANE, System, SystemFailedError, free_ports
@@ -104,6 +105,11 @@ class Stack:
     def log(self, component: str) -> str:
         path = self.system.folder / "data" / "logs" / f"{component}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def audit(self, rollout: str) -> dict[str, Any]:
+        """What `shadowlane audit` proves of one rollout's requests."""
+        found: dict[str, Any] = orjson.loads(self.system.run("audit", rollout, "--json", check=False))
+        return found
 
     def query(self, sql: str, **parameters: Any) -> list[Any]:
         """Rows from the store, past the proxy."""
@@ -213,6 +219,10 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
             settings[key] = settings.get(key, {}) | value
         settings["kafka"] |= {"bootstrap_servers": broker.address, "replication_factor": plan.nodes}
         settings["clickhouse"] = {"port": store_proxy_port}
+        ports = {f"{name}_port": port for name, port in zip(STARTED, free_ports(len(STARTED)), strict=True)}
+        settings["monitoring"] = (
+            {"stalled_after_s": 10.0, "lag_every_s": 2.0} | ports | settings.get("monitoring", {})
+        )
         config = folder / "shadowlane.yaml"
         candidate = f"http://127.0.0.1:{model_port}/{{}}/v1"
         rollouts = [rollout(name, candidate.format(arm), **more) for name, arm, more in plan.rollouts]
