@@ -4,6 +4,7 @@ python -m faults [--broker embedded|kafka|both] [--only TEXT] [--json FILE] [--d
 """
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -21,7 +22,12 @@ from faults.stack import Plan, Stack, running
 
 CALM = tuple(Fault(f"calm-{arm}", "", nothing, arm=arm) for arm in ("good", "worse"))
 VERDICTS = {"good": "promote", "worse": "roll_back"}
-SAME_AS = {"slow": "good"}  # behaviours that answer as another one does
+SAME_AS = {
+    "slow": "good",
+    "late": "good",
+    "busy": "good",
+    "curt": "good",
+}  # behaviours that answer as another one does
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -69,6 +75,9 @@ def _asked(only: str, scene: Scene, fault: Fault) -> bool:
 def _play(
     scene: Scene, faults: list[Fault], broker: str, folder: Path, calm: dict[str, dict[str, Any]]
 ) -> list[Row]:
+    logging.getLogger("shadowlane").setLevel(
+        logging.CRITICAL
+    )  # the mirrors' own words on what is done to them
     lacking = scene.needs()
     if lacking:
         console.print(f"[yellow]{scene.name}: not run, {lacking}[/]")
@@ -117,9 +126,10 @@ def _suffer(scene: Scene, fault: Fault, broker: str, stack: Stack, calm: dict[st
     started = time.monotonic()
     kept = True
     try:
+        fault.before(case)
         case.begin()
         fault.inject(case)
-        report = case.settle(fault.sent(case) if fault.sent else None)
+        report = case.settle()
         seen = "; ".join([fault.check(case, report), *case.notes])
     except Exception as exc:
         kept, seen = False, f"{type(exc).__name__}: {exc}"

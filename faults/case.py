@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from confluent_kafka.admin import AdminClient
 
 from benchmarks.system import SystemFailedError
 from faults.stack import Stack
 from faults.traffic import Traffic, wait_until
+from shadowlane.processors.lag import group_of, read_lag, reads
 from shadowlane.producers import Mirror
+from shadowlane.schemas.config import Kafka
 
 REQUESTS = 240
 SECONDS = 6.0
@@ -70,16 +73,33 @@ class Case:
         wait_until(lambda: self.stack.pid(component) != old, f"{component} is started again", 30)
         return self.stack.pid(component)
 
+    def await_caught_up(self, timeout: float = 90.0) -> None:
+        """Until every component has committed all that there is to read."""
+        kafka = Kafka(bootstrap_servers=self.stack.broker.address)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+
+        def caught_up() -> bool:
+            listed = admin.list_topics(timeout=10).topics
+            for component in ("worker", "pairing", "sink"):
+                places = [(t, p) for t in reads(component, kafka) for p in listed[t].partitions]
+                if any(
+                    lag.messages for lag in read_lag(admin, group_of(component, kafka), places, 10).values()
+                ):
+                    return False
+            return True
+
+        wait_until(caught_up, "all is read", timeout, every=0.5)
+
     def report(self) -> dict[str, Any]:
         return self.stack.system.report(self.name)
 
-    def settle(self, sent: int | None = None, timeout: float = SETTLE_S) -> dict[str, Any]:
+    def settle(self, timeout: float = SETTLE_S) -> dict[str, Any]:
         """The report, once all that was sent is in the ledger and nothing is on its way any more."""
         self.traffic.wait()
         if not self.mirror.flush(60):
             raise PromiseBrokenError(f"the mirror did not come to an end: {self.mirror.stats()}")
         self.mirror.close()
-        expected = self.traffic.sent if sent is None else sent
+        expected = self.traffic.sent
         deadline, began = time.monotonic() + timeout, time.monotonic()
         while True:
             self.stack.system.alive()
@@ -144,7 +164,7 @@ class Fault:
     brokers: tuple[str, ...] = ("embedded", "kafka")
     rollout: dict[str, Any] = field(default_factory=dict)
     mirror: dict[str, Any] = field(default_factory=dict)
-    sent: Callable[[Case], int] | None = None  # what the ledger is to hold, where more than the service sent
+    before: Inject = nothing  # before the traffic
 
 
 def compact(ledger: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults import processes, servers
+from faults import answers, data, processes, servers
 from faults.case import Fault
 
 AGAIN = "no request lost, none counted twice, the verdict unchanged"
@@ -50,7 +50,13 @@ STOPS = Scene(
             for component in ("worker", "pairing", "sink")
         ),
         *(
-            Fault(f"{component}-stopped-and-replaced", AGAIN, processes.stopped_with_a_second(component))
+            # The embedded broker waits in vain for the one that stands still, where a second one joins meanwhile.
+            Fault(
+                f"{component}-stopped-and-replaced",
+                AGAIN,
+                processes.stopped_with_a_second(component),
+                brokers=("kafka",),
+            )
             for component in ("worker", "pairing", "sink")
         ),
         Fault(
@@ -112,4 +118,68 @@ NETWORK = Scene(
     ),
 )
 
-SCENES = (KILLS, REBALANCES, STOPS, BROKER, THREE, STORE, NETWORK)
+DATA = Scene(
+    "data",
+    (
+        Fault("everything-twice", AGAIN, data.duplicated, data.settled_and_unchanged),
+        Fault("replay-from-offset-0", "no number changes", data.replayed, data.settled_and_unchanged, arm="worse"),
+        Fault(
+            "out-of-order", AGAIN, data.disordered, before=data.aside, mirror={"topic_prefix": data.ASIDE}
+        ),
+        Fault(
+            "late-answers",
+            "unpaired with the reason, counted once; the rest decides",
+            check=data.late_ones_are_unpaired,
+            arm="late",
+            rollout={"candidate": {"timeout_s": 60.0}},
+        ),
+        Fault(
+            "poison-on-every-topic",
+            "buried with its place; the traffic beside it as without",
+            data.poison_everywhere,
+            data.poison_is_buried,
+        ),
+    ),
+)  # fmt: skip
+
+PARTITIONS = Scene(
+    "partitions",
+    (
+        Fault(
+            "partitions-added",
+            "nothing lost from sight; what can't meet any more is unpaired, and start-up refuses a mixture",
+            data.partitions_added,
+            data.partitions_are_noticed,
+        ),
+    ),
+)
+
+CANDIDATE = Scene(
+    "candidate",
+    (
+        Fault("429-with-retry-after", "waited for; no score, no regression", arm="busy"),
+        Fault("429-without-retry-after", "tried again; no score, no regression", arm="curt"),
+        Fault("529", "abstained as throttled, no regression", check=answers.throttled(5), arm="overloaded"),
+        Fault("spend-limit", "abstained, never tried again", check=answers.spent(150), arm="spent"),
+        Fault(
+            "answer-drips",
+            "a timeout within timeout_s, counted as a failure",
+            check=answers.failed("timeout", 20),
+            arm="drip",
+        ),
+        Fault(
+            "answer-cut-off",
+            "tried again, then a connection failure",
+            check=answers.failed("connection", 20),
+            arm="cut",
+        ),
+        Fault(
+            "answer-is-garbage",
+            "a failure of the candidate, never of the worker",
+            check=answers.failed("bad_response", 20),
+            arm="garbage",
+        ),
+    ),
+)
+
+SCENES = (KILLS, REBALANCES, STOPS, BROKER, THREE, STORE, NETWORK, DATA, PARTITIONS, CANDIDATE)

@@ -128,6 +128,21 @@ class Stack:
         wait_until(lambda: self.starts(component) >= count, f"{component} is started again", 60)
 
     @contextlib.contextmanager
+    def without(self, components: list[str]) -> Iterator[None]:
+        """They are stopped in order, and `up` starts them again only after the block."""
+        up = self.system.process
+        pids = [self.pid(component) for component in components]
+        up.send_signal(signal.SIGSTOP)
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
+            for pid in pids:
+                wait_until(lambda pid=pid: _is_gone(pid), f"process {pid} ends", 40)  # type: ignore[misc]
+            yield
+        finally:
+            up.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
     def second(self, component: str) -> Iterator[subprocess.Popen[bytes]]:
         """One more process of a component, beside that of `up`, from its first line in the log to the end."""
         path = self.system.folder / f"second-{component}-{time.monotonic_ns()}.log"
@@ -147,6 +162,14 @@ class Stack:
             process.wait(30)
 
 
+def _is_gone(pid: int) -> bool:
+    """Whether it has ended, be it that nobody has taken note of it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 STARTED = {
     "worker": "worker started",
     "pairing": "pairing starts",
@@ -157,11 +180,12 @@ STARTED = {
 
 def rollout(name: str, base_url: str, **more: Any) -> dict[str, Any]:
     """A rollout of one stage whose verdict 200 pairs can reach."""
+    candidate = {"model": "desk-2", "base_url": base_url} | more.pop("candidate", {})
     return {
         "name": name,
         "match": {"service": name},
         "stable": {"model": "desk-1"},
-        "candidate": {"model": "desk-2", "base_url": base_url},
+        "candidate": candidate,
         "scorers": [
             {"name": "answered", "quality_weight": 1},
             {"name": "json_fields", "quality_weight": 1},
