@@ -198,7 +198,7 @@ class Pairing:
         if halves is not None and match.rollout is not None:
             scored = self._scorers[match.rollout.name].score(*halves)
             if scored.failed:
-                self._note_failures(match.rollout.name, scored)
+                self._note_failures(match.rollout.name, halves[1].request_id, scored)
         pair = pair_of(match, scored)
         self._out[pair.outcome, pair.reason] += 1
         self._produce(self._topics.pairs, pair, partial(self._delivered, match, pair))
@@ -207,7 +207,8 @@ class Pairing:
         if isinstance(error, RecordTooLargeError):
             # The numbers are what decides; the texts are for people to read, and they keep their beginnings.
             self._written["shortened"] += 1
-            log.warning("pair %s is too large for Kafka: its texts were cut", pair.pair_id)
+            about = {"request_id": pair.request_id, "rollout": pair.rollout}
+            log.warning("pair %s is too large for Kafka: its texts were cut", pair.pair_id, extra=about)
             self._produce(self._topics.pairs, shortened(pair), partial(self._delivered_short, match))
             return
         self._delivered_short(match, error)
@@ -230,7 +231,9 @@ class Pairing:
             ts=self._wall(),
         )
         self._written["dead_lettered"] += 1
-        log.warning("dead letter %s: %s", letter.dead_letter_id, reason)
+        log.warning(
+            "dead letter %s: %s", letter.dead_letter_id, reason, extra={"request_id": letter.request_id}
+        )
         envelope.open += 1
         self._produce(self._topics.dead_letters, letter, partial(self._buried, envelope, letter))
 
@@ -251,9 +254,12 @@ class Pairing:
             for envelope in self._unacknowledged.resolved(source):
                 envelope.acknowledge()
 
-    def _note_failures(self, rollout: str, scored: Scored) -> None:
+    def _note_failures(self, rollout: str, request_id: str, scored: Scored) -> None:
         for scorer, what in scored.failed.items():
             name = (rollout, scorer)
             if name not in self._failed_scorers:
-                log.error("scorer %s of rollout %s failed, so it abstains: %s", scorer, rollout, what)
+                about = {"request_id": request_id, "rollout": rollout}
+                log.error(
+                    "scorer %s of rollout %s failed, so it abstains: %s", scorer, rollout, what, extra=about
+                )
             self._failed_scorers[name] += 1

@@ -21,7 +21,7 @@ class Course:
 
     def read(self, lag: Lag, now: float) -> None:
         """Takes in one reading."""
-        if self._lag is None or lag.committed != self._committed or not lag.messages:
+        if not self._lag or not self._lag.messages or not lag.messages or lag.committed != self._committed:
             self._committed, self._since = lag.committed, now
         if self._ends and lag.end < self._ends[-1][1]:
             self._ends.clear()  # the topic was made anew

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from shadowlane.processors.watch.figures import Family
 
 TURN_S = 0.5
-ON_LOOP_S = 15.0
+ON_LOOP_S = 10.0
 """How long an asyncio loop may not turn before it counts as hung."""
 
 

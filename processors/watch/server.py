@@ -58,6 +58,7 @@ class Server(ThreadingTCPServer):
     """Listens at once; raises OSError where it can't. (The http.server one looks its own name up in the DNS.)"""
 
     allow_reuse_address = True
+    request_queue_size = 64
     daemon_threads = True
     block_on_close = False
 
@@ -97,7 +98,7 @@ def serving(host: str, port: int, key: str, board: Board, registry: CollectorReg
         )
         yield 0
         return
-    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="monitoring", daemon=True)
     thread.start()
     log.info("metrics and health: http://%s:%d/metrics, /healthz, /readyz", host, server.port)
     try:

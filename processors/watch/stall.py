@@ -5,7 +5,7 @@ never more than a few seconds. So a process that was stopped (SIGSTOP, a suspend
 stalled when it goes on.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from shadowlane.processors.lag import Lag, Place
@@ -54,47 +54,60 @@ class Stalls:
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
+        self._turns: dict[str, int] = {}
         self._still: dict[Hashable, tuple[Hashable, float]] = {}
+        self._known: set[Hashable] = set()
 
     def look(self, seen: Seen, elapsed: float) -> list[Stall]:
         """What stands still now. ``elapsed``: seconds awake since the last look."""
-        found: list[Stall] = []
-        watched: set[Hashable] = set()
-
-        def still(key: Hashable, value: Hashable) -> float:
-            watched.add(key)
-            before, seconds = self._still.get(key, (None, 0.0))
-            seconds = seconds + elapsed if before == value else 0.0
-            self._still[key] = (value, seconds)
-            return seconds
-
-        for name, (turns, within) in seen.loops.items():
-            if (seconds := still(("loop", name), (turns, seen.work))) >= max(self._after_s, within):
-                found.append(Stall(f"its {name} does not turn", seconds))
+        self._known = set()
+        found = list(self._hung(seen, elapsed))
+        turned = all(self._turns.get(name) != turns for name, (turns, _) in seen.loops.items())
+        self._turns = {name: turns for name, (turns, _) in seen.loops.items()}
         if seen.lags and not seen.held:
-            for place, reading in seen.readings.items():
-                lag = seen.lags.get(place)
-                if lag is None:
-                    continue
-                where = f"partition {place[1]} of {place[0]}"
-                follows = lag.next if reading.next is None else reading.next
-                if lag.end > follows and not reading.paused:
-                    seconds = still(("unread", place), follows)
-                    if seconds >= self._after_s:
-                        text = f"no message of {where} is taken, though offset {follows} is there"
-                        found.append(Stall(text, seconds, (place, follows)))
-                done = reading.may_commit
-                if done is not None and lag.next < done <= lag.end:
-                    seconds = still(("uncommitted", place), lag.next)
-                    if seconds >= self._after_s:
-                        text = f"{where} is not committed beyond {lag.next}, though all before {done} is done"
-                        found.append(Stall(text, seconds))
-            if seen.overdue is not None and (seconds := still("overdue", seen.overdue)) >= self._after_s:
-                found.append(Stall("a half whose time is over does not go out", seconds))
-        for key in set(self._still) - watched:  # explained, or not known: it begins anew
+            # While a loop is busy with one turn, nothing else is to be expected of it: then that time does not count.
+            found += self._idle(seen, elapsed if turned else 0.0)
+        for key in set(self._still) - self._known:  # explained, or not to be known now: it begins anew
             del self._still[key]
         return found
 
     def excuse(self, place: Place) -> None:
         """There is no message to take after all (a transaction's marker, say): it begins anew."""
         self._still.pop(("unread", place), None)
+
+    def _hung(self, seen: Seen, elapsed: float) -> Iterator[Stall]:
+        for name, (turns, within) in seen.loops.items():
+            seconds = self._since(("loop", name), (turns, seen.work), elapsed)
+            if seconds >= max(self._after_s, within):
+                yield Stall(f"its {name} does not turn", seconds)
+
+    def _idle(self, seen: Seen, elapsed: float) -> Iterator[Stall]:
+        for place, reading in seen.readings.items():
+            lag = seen.lags.get(place)
+            if lag is None:
+                continue
+            where = f"partition {place[1]} of {place[0]}"
+            follows = lag.next if reading.next is None else reading.next
+            if lag.end > follows and not reading.paused:
+                seconds = self._since(("unread", place), follows, elapsed)
+                if seconds >= self._after_s:
+                    text = f"no message of {where} is taken, though offset {follows} is there"
+                    yield Stall(text, seconds, (place, follows))
+            done = reading.may_commit
+            if done is not None and lag.next < done <= lag.end:
+                seconds = self._since(("uncommitted", place), lag.next, elapsed)
+                if seconds >= self._after_s:
+                    text = f"{where} is not committed beyond {lag.next}, though all before {done} is done"
+                    yield Stall(text, seconds)
+        if seen.overdue is not None:
+            seconds = self._since("overdue", seen.overdue, elapsed)
+            if seconds >= self._after_s:
+                yield Stall("a half whose time is over does not go out", seconds)
+
+    def _since(self, key: Hashable, value: Hashable, elapsed: float) -> float:
+        """For how many seconds ``key`` has had this value."""
+        self._known.add(key)
+        before, seconds = self._still.get(key, (None, 0.0))
+        seconds = seconds + elapsed if before == value else 0.0
+        self._still[key] = (value, seconds)
+        return seconds

@@ -16,6 +16,7 @@ from shadowlane.processors.arms import check_arm
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.watch import Board, Family, watching
+from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.progress import Progress
@@ -197,6 +198,7 @@ class ShadowWorker:
         self.progress.records += 1
         try:
             request = decode(MirroredRequest, work.line)
+            about(request.request_id)
             check_arm(request)
             response = await self._respond(request)
             line = None if response is None else encode(response)

@@ -104,7 +104,7 @@ print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))
 """
     loaded = set(json.loads(run_as_service(code, installed, cwd=tmp_path)))
     heavy = {"faust", "clickhouse_connect", "chdb", "aiohttp", "typer", "rich", "yaml", "pydantic_settings"}
-    assert not loaded & (heavy | {"openai", "httpx", "httpx2", "starlette", "rapidfuzz"})
+    assert not loaded & (heavy | {"prometheus_client", "openai", "httpx", "httpx2", "starlette", "rapidfuzz"})
 
 
 def test_the_command_without_its_extra_says_what_to_install(installed: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ Exit codes, of every command:
 4    ClickHouse can't be reached, or refuses
 5    a component stopped by itself; its log says why
 6    a command on a rollout that can't be done now, or that somebody else's came before
+8    a component stood still with work to do, and ended itself to be started again; its log has the stacks
 10   of ``report --exit-code``: hold
 11   of ``report --exit-code``: inconclusive
 12   of ``report --exit-code``: roll back

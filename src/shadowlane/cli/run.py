@@ -1,16 +1,14 @@
 """`shadowlane run COMPONENT`."""
 
-import logging
-import sys
-
 from shadowlane.evaluators.check import check
+from shadowlane.processors.watch.logs import configure
 from shadowlane.schemas.config import Settings
 
 
 def run_component(component: str, settings: Settings) -> None:
     """Runs one component until it is told to stop."""
     check(settings)
-    configure_logging()
+    configure(component, settings.logs.format)
     if component == "worker":
         from shadowlane.processors.worker import run
     elif component == "pairing":
@@ -22,14 +20,3 @@ def run_component(component: str, settings: Settings) -> None:
     else:
         from shadowlane.rollout.flags import run
     run(settings)
-
-
-def configure_logging() -> None:
-    """One line an event on stderr. Libraries speak up from a warning on."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        force=True,
-    )
-    logging.getLogger("shadowlane").setLevel(logging.INFO)
