@@ -1,5 +1,7 @@
 """The mirror's counts in a service's own registry."""
 
+from typing import Any
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +17,7 @@ def test_the_counts_are_those_of_stats(monkeypatch: pytest.MonkeyPatch) -> None:
     dropped = [mirror.begin("/chat", "http") for _ in range(3)]  # no Kafka: dropped, and counted
     assert dropped == [None] * 3
     families = text_string_to_metric_families(generate_latest(registry).decode())
-    samples = {
+    samples: dict[tuple[str, str | None], Any] = {
         (s.name, s.labels.get("reason") or s.labels.get("kind")): (s.value, s.labels["service"])
         for family in families
         for s in family.samples
