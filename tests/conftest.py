@@ -1,13 +1,15 @@
-"""What every test may use: the two servers, as session fixtures. And what CI may not skip."""
+"""What every test may use: the servers, as session fixtures. And what CI may not skip."""
 
 import os
 
 import pytest
 
+from shadowlane.embedded.kafka.jars import UNREACHABLE
+
 pytest_plugins = ["tests.services"]
 
 # What a machine may lack, by the beginning of the reason that the test gives. In CI, any other skip is a fault.
-MAY_BE_MISSING = ("docker compose is not installed",)
+MAY_BE_MISSING = ("docker compose is not installed", f"Apache Kafka: {UNREACHABLE}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -25,6 +27,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _skipped(reporter: pytest.TerminalReporter | None) -> list[str]:
-    """The reasons of the skipped tests."""
+    """The reasons of the skipped tests, each once. Workers of xdist have no reporter; who started them has one."""
     reports = reporter.stats.get("skipped", []) if reporter else []
-    return [str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports if isinstance(r.longrepr, tuple)]
+    reasons = (str(r.longrepr[2]).removeprefix("Skipped: ") for r in reports if isinstance(r.longrepr, tuple))
+    return list(dict.fromkeys(reasons))

@@ -1,12 +1,14 @@
-"""The Kafka and the ClickHouse that tests run on, one of each for the whole session.
+"""The brokers and the ClickHouse that tests run on, one of each for the whole session.
 
-Each comes from the first of these that is there:
+What takes the fixture ``kafka`` runs twice: on the embedded broker and on Apache Kafka (``-k embedded`` and
+``-k apache`` choose one). Apache Kafka comes from the first of these that is there, and so does ClickHouse:
 
 1. an address in the environment: ``SHADOWLANE_TEST_KAFKA`` (bootstrap servers), and
    ``SHADOWLANE_TEST_CLICKHOUSE`` (``host:port`` of the HTTP interface) with
    ``SHADOWLANE_TEST_CLICKHOUSE_USER`` and ``SHADOWLANE_TEST_CLICKHOUSE_PASSWORD``;
 2. a container, where Docker answers;
-3. the embedded servers, each in a process of its own.
+3. a process of its own: `shadowlane embedded kafka`, and the embedded store. Where Java, Maven or Maven Central
+   are missing, what would run on Apache Kafka is skipped, and says why; in CI that is a fault (tests/conftest.py).
 
 A server outlives a test, so each test takes a database, or a prefix for its topics, of its own.
 """
@@ -18,16 +20,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from shadowlane.embedded.broker import wait_until_ready
+from shadowlane.embedded.kafka import VERSION
+from shadowlane.embedded.kafka.jars import jars
+from shadowlane.embedded.kafka.settings import broker_settings
+from shadowlane.errors import BrokerError
 
 CLICKHOUSE_IMAGE = os.environ.get("SHADOWLANE_TEST_CLICKHOUSE_IMAGE", "clickhouse/clickhouse-server:25.8")
-KAFKA_IMAGE = os.environ.get("SHADOWLANE_TEST_KAFKA_IMAGE", "apache/kafka:4.1.0")
+KAFKA_IMAGE = os.environ.get("SHADOWLANE_TEST_KAFKA_IMAGE", f"apache/kafka:{VERSION}")
 _START_TIMEOUT = 120.0
 
 
@@ -44,10 +50,18 @@ class ClickHouseAddress:
 
 @dataclass(frozen=True, slots=True)
 class KafkaAddress:
-    """Where Kafka is. ``kind``: environment, container or embedded."""
+    """Where a broker is. ``kind``: embedded, or for Apache Kafka environment, container or local."""
 
     bootstrap_servers: str
     kind: str
+
+    @property
+    def session_s(self) -> float:
+        """A short session timeout that it takes: so long a member is missed that was killed.
+
+        Ours allow two seconds; one that was not asked has Kafka's own limit of six.
+        """
+        return {"embedded": 2.0, "environment": 6.0}.get(self.kind, 3.0)
 
 
 def free_port() -> int:
@@ -56,6 +70,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports_in_a_row(count: int) -> int:
+    """The first of so many ports, one after the other, on which nobody listens right now."""
+    while True:
+        first = free_port()
+        with suppress(OSError, OverflowError), ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 @contextmanager
@@ -98,16 +122,42 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseA
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[KafkaAddress]:
-    """A Kafka that answers."""
+def embedded_kafka() -> Iterator[KafkaAddress]:
+    """The embedded broker."""
+    with embedded_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaAddress]:
+    """An Apache Kafka that answers."""
     if address := os.environ.get("SHADOWLANE_TEST_KAFKA"):
         yield KafkaAddress(address, "environment")
     elif docker_answers():
         with _kafka_container() as container:
             yield container
     else:
-        with embedded_broker() as broker:
-            yield broker
+        needs_apache_kafka()
+        port = free_ports_in_a_row(2)
+        data = tmp_path_factory.mktemp("kafka")
+        with running("shadowlane.embedded.kafka", "--data", str(data), "--port", str(port)):
+            yield KafkaAddress(f"127.0.0.1:{port}", "local")
+
+
+def needs_apache_kafka() -> None:
+    """Skip the test where Apache Kafka can't be fetched or can't run."""
+    try:
+        jars()
+    except BrokerError as exc:
+        pytest.skip(f"Apache Kafka: {exc}")
+
+
+@pytest.fixture(scope="module", params=["embedded", "apache"])
+def kafka(request: pytest.FixtureRequest) -> KafkaAddress:
+    """A broker that answers: each test runs on the embedded one, and on Apache Kafka."""
+    address = request.getfixturevalue(f"{request.param}_kafka")
+    assert isinstance(address, KafkaAddress)
+    return address
 
 
 @contextmanager
@@ -177,15 +227,17 @@ def _kafka_container() -> Iterator[KafkaAddress]:
         "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
-        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
-        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
-        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
-        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        **image_environment(broker_settings(1)),
     }
     container = DockerContainer(KAFKA_IMAGE).with_envs(**settings).with_bind_ports(9092, port)
     with container:
         wait_until_ready(f"127.0.0.1:{port}", timeout=_START_TIMEOUT)
         yield KafkaAddress(f"127.0.0.1:{port}", "container")
+
+
+def image_environment(settings: dict[str, str]) -> dict[str, str]:
+    """Kafka's settings as its image takes them: KAFKA_LOG_DIRS for log.dirs."""
+    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in settings.items()}
 
 
 def _pings(host: str, port: int) -> bool:

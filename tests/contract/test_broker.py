@@ -31,10 +31,8 @@ from tests.contract.member import member
 from tests.services import KafkaAddress, free_port
 
 PARTITIONS = 3
-# The least that Kafka allows (group.min.session.timeout.ms).
-KAFKA_SESSION_S = 6.0
-# Tansu takes half of the session timeout to form a group, and allows any.
-EMBEDDED_SESSION_S = 1.5
+# Less than any Kafka of the tests allows (group.min.session.timeout.ms). Tansu allows any.
+TOO_SHORT_S = 1.5
 HEADERS: list[tuple[str, str | bytes | None]] = [
     ("traceparent", b"00-\xff"),
     ("twice", b"1"),
@@ -50,7 +48,7 @@ def config(kafka: KafkaAddress) -> Iterator[Kafka]:
         bootstrap_servers=kafka.bootstrap_servers,
         topic_prefix=f"contract-{uuid4().hex[:12]}",
         partitions=PARTITIONS,
-        session_timeout_s=EMBEDDED_SESSION_S if kafka.kind == "embedded" else KAFKA_SESSION_S,
+        session_timeout_s=kafka.session_s,
     )
     yield config
     client = admin(config)
@@ -315,7 +313,7 @@ def test_members_share_partitions_and_take_over_from_one_that_was_killed(config:
 
 def test_a_session_shorter_than_kafka_allows(config: Kafka, kafka: KafkaAddress) -> None:
     ensure_topics(config)
-    shorter = config.model_copy(update={"session_timeout_s": EMBEDDED_SESSION_S})
+    shorter = config.model_copy(update={"session_timeout_s": TOO_SHORT_S})
     with consumer(shorter, config.topic_prefix) as reader:
         reader.subscribe([config.topics.requests])
         message = None

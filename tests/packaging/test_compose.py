@@ -10,7 +10,10 @@ import yaml
 from typer.testing import CliRunner
 
 from shadowlane.cli.app import app
+from shadowlane.embedded.kafka import VERSION
+from shadowlane.embedded.kafka.settings import broker_settings
 from shadowlane.schemas.config import Settings
+from tests.services import image_environment
 
 ROOT = Path(__file__).parents[2]
 OURS = ("migrate", "worker", "pairing", "sink", "controller", "flags", "report")
@@ -57,6 +60,12 @@ def test_everything_that_stays_up_has_a_health_check(compose: dict[str, Any]) ->
 def test_nothing_listens_beyond_this_machine(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_kafka_is_the_one_that_the_tests_run_on(compose: dict[str, Any]) -> None:
+    kafka = compose["services"]["kafka"]
+    assert kafka["image"] == f"apache/kafka:{VERSION}"
+    assert image_environment(broker_settings(1)).items() <= kafka["environment"].items()
 
 
 def test_compose_takes_the_file() -> None:

@@ -69,6 +69,8 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
         assert f"shadowlane/{folder}/__init__.py" in names
     assert "shadowlane/py.typed" in names
     assert any(name.startswith("shadowlane/schemas/migrations/") and name.endswith(".sql") for name in names)
+    for name in ("pom.xml", "jars.sha256", "log4j2.properties"):
+        assert f"shadowlane/embedded/kafka/{name}" in names
     assert len(names) == len(set(names)), "a folder was packed twice"
 
 

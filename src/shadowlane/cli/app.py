@@ -21,7 +21,7 @@ config_app = typer.Typer(
     no_args_is_help=True, help="The configuration: its schema, and whether a file is right."
 )
 store_app = typer.Typer(no_args_is_help=True, help="The tables and views in ClickHouse.")
-embedded_app = typer.Typer(no_args_is_help=True, help="The two servers for one machine.")
+embedded_app = typer.Typer(no_args_is_help=True, help="The servers for one machine.")
 rollout_app = typer.Typer(
     no_args_is_help=True, help="Where a rollout stands, what was decided, and your word in it."
 )
@@ -63,6 +63,13 @@ RolloutName = Annotated[
 AnyRollout = Annotated[str | None, typer.Argument(metavar="ROLLOUT", help="One alone; else all.")]
 
 
+class Broker(StrEnum):
+    """What `up` starts as its broker."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
+
 class Component(StrEnum):
     """What `run` runs."""
 
@@ -83,17 +90,24 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def up(
     config: ConfigFile = None,
     data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="Where the embedded store and the logs live.")
+        Path,
+        typer.Option("--data", metavar="DIR", help="Where the embedded servers' data and the logs live."),
     ] = Path("data"),
     servers: Annotated[
         bool,
         typer.Option(help="Start the embedded servers at the configured addresses, or use what is there."),
     ] = True,
+    broker: Annotated[
+        Broker,
+        typer.Option(
+            help="embedded keeps everything in memory; kafka is Apache Kafka, kept in DIR: needs Java 17."
+        ),
+    ] = Broker.EMBEDDED,
 ) -> None:
     """Everything on one machine, in one terminal: servers and components, with live status. Ctrl-C stops it."""
     from shadowlane.cli.up import run_up
 
-    run_up(load(config), config, data, servers=servers)
+    run_up(load(config), config, data, servers=servers, kafka=broker is Broker.KAFKA)
 
 
 @app.command()
@@ -428,6 +442,20 @@ def embedded_broker(
     from shadowlane.embedded import broker
 
     broker.serve(port)
+
+
+@embedded_app.command("kafka")
+def embedded_kafka(
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="The data directory; made where missing.")
+    ],
+    nodes: Annotated[int, typer.Option(help="1, or 3 to lose one without losing anything.")] = 1,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the first node; docs/kafka.md.")] = 9092,
+) -> None:
+    """Apache Kafka on 127.0.0.1, kept in DIR. Needs Java 17; fetched from Maven Central once."""
+    from shadowlane.embedded.kafka.server import serve
+
+    serve(data, nodes, port)
 
 
 @embedded_app.command("store")

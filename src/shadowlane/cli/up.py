@@ -19,6 +19,7 @@ from shadowlane.cli import EXIT_CONFIG
 from shadowlane.cli.store import connected
 from shadowlane.cli.up_status import Progress
 from shadowlane.embedded.broker import check_port_is_free, wait_until_ready
+from shadowlane.embedded.kafka.jars import jars
 from shadowlane.errors import BrokerError, ConfigError, ShadowlaneError, StoreError
 from shadowlane.evaluators.check import check
 from shadowlane.processors.kafka import ensure_topics
@@ -41,6 +42,7 @@ class Child:
     process: Popen[bytes] | None = None
     started_at: list[float] = field(default_factory=list)
     log_start: int = 0  # where in its log this start's lines begin
+    forgets: bool = False  # what it holds is gone once it ends, so a new start would hide a loss
 
     def start(self, now: float) -> None:
         self.started_at.append(now)
@@ -83,8 +85,10 @@ class Child:
         return "\n".join(said.decode(errors="replace").splitlines()[-lines:])
 
 
-def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool) -> None:
-    """Starts all, shows it, and stops all on SIGINT or SIGTERM.
+def run_up(
+    settings: Settings, config: Path | None, data: Path, *, servers: bool, kafka: bool = False
+) -> None:
+    """Starts all, shows it, and stops all on SIGINT or SIGTERM. ``kafka``: Apache Kafka, not the embedded broker.
 
     Raises:
         ConfigError: an address that can't be ours to start a server at; a directory that can't be used;
@@ -112,10 +116,17 @@ def run_up(settings: Settings, config: Path | None, data: Path, *, servers: bool
     console = Console()
     try:
         if servers:
-            broker_port, store_port = _own_ports(settings)
+            broker_port, store_port = _own_ports(settings, kafka=kafka)
+            embedded = ["kafka", "--data", str(data / "kafka")] if kafka else ["broker"]
             broker = Child(
-                "broker", [*command, "embedded", "broker", "--port", str(broker_port)], logs / "broker.log"
+                "broker",
+                [*command, "embedded", *embedded, "--port", str(broker_port)],
+                logs / "broker.log",
+                forgets=not kafka,
             )
+            if kafka:
+                console.print("looking for Apache Kafka; the first time, it is fetched from Maven Central …")
+                jars()
             store = Child(
                 "store",
                 [*command, "embedded", "store", "--data", str(data / "store"), "--port", str(store_port)],
@@ -184,7 +195,7 @@ def _watch(
 
 
 def _start_again(child: Child, now: float, console: Console) -> None:
-    if child.name == "broker":
+    if child.forgets:
         raise BrokerError(
             f"the embedded broker ended (exit code {child.exit_code}), and what it held is gone with it; "
             f"start again, and see {child.log}:\n{child.last_words()}"
@@ -227,8 +238,11 @@ def _stop_all(console: Console, started: list[Child], drain: float) -> None:
     console.print("stopped")
 
 
-def _own_ports(settings: Settings) -> tuple[int, int]:
-    """The ports of the broker and the store, where the configured addresses are this machine's and free."""
+def _own_ports(settings: Settings, *, kafka: bool) -> tuple[int, int]:
+    """The ports of the broker and the store, where the configured addresses are this machine's and free.
+
+    Apache Kafka takes the port after its own as well, for its controller.
+    """
     host, _, port = settings.kafka.bootstrap_servers.rpartition(":")
     if host not in ("127.0.0.1", "localhost") or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(
@@ -240,14 +254,14 @@ def _own_ports(settings: Settings) -> tuple[int, int]:
             f"clickhouse.host is {settings.clickhouse.host}: the embedded store serves 127.0.0.1 alone; "
             "use that, or start with --no-servers to use what is there"
         )
-    if int(port) == settings.clickhouse.port:
+    brokers = [int(port), int(port) + 1] if kafka else [int(port)]
+    if settings.clickhouse.port in brokers:
+        both = "both name" if settings.clickhouse.port == int(port) else "both need"
         raise ConfigError(
-            f"kafka.bootstrap_servers and clickhouse.port both name port {port}: give each its own"
+            f"kafka.bootstrap_servers and clickhouse.port {both} port {settings.clickhouse.port}: give each its own"
         )
-    for key, number in (
-        ("kafka.bootstrap_servers", int(port)),
-        ("clickhouse.port", settings.clickhouse.port),
-    ):
+    keys = dict.fromkeys(brokers, "kafka.bootstrap_servers") | {settings.clickhouse.port: "clickhouse.port"}
+    for number, key in keys.items():
         try:
             check_port_is_free(number)
         except BrokerError as exc:

@@ -39,15 +39,13 @@ class System:
     """One deployment's topics: what is sent, what comes out, what is committed."""
 
     def __init__(self, kafka: KafkaAddress, *, partitions: int, **pairing: Any) -> None:
-        # A crashed member is missed for its session timeout; Apache Kafka takes none below 6 s.
-        timeout = 2.0 if kafka.kind == "embedded" else 6.0
         self.settings = Settings.model_validate(
             {
                 "kafka": {
                     "bootstrap_servers": kafka.bootstrap_servers,
                     "topic_prefix": f"pairing-{uuid.uuid4().hex[:8]}",
                     "partitions": partitions,
-                    "session_timeout_s": timeout,
+                    "session_timeout_s": kafka.session_s,
                 },
                 "pairing": pairing,
                 "rollouts": [

@@ -50,8 +50,7 @@ class Scene:
                 bootstrap_servers=kafka.bootstrap_servers,
                 topic_prefix=name,
                 partitions=PARTITIONS,
-                # Joining takes the embedded broker half of it; Kafka allows no less than six.
-                session_timeout_s=2.0 if kafka.kind == "embedded" else 6.0,
+                session_timeout_s=kafka.session_s,
             ),
             clickhouse=config.ClickHouse(
                 host=clickhouse.host,

@@ -39,8 +39,7 @@ class Scene:
             bootstrap_servers=address.bootstrap_servers,
             topic_prefix=prefix,
             partitions=PARTITIONS,
-            # Joining takes the embedded broker half of it; Kafka allows no less than six.
-            session_timeout_s=2.0 if address.kind == "embedded" else 6.0,
+            session_timeout_s=address.session_s,
             client={"log_level": 0},
         )
         ensure_topics(self.kafka)
