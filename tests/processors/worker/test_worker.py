@@ -24,7 +24,7 @@ def stage(
 
     def build(address: KafkaAddress = kafka, **sections: Any) -> Scene:
         # A broker may outlive the session, so a name of the test alone would find its last run's records.
-        prefix = f"{request.node.name.replace('_', '-')[:80]}-{uuid4().hex[:8]}"
+        prefix = f"{request.function.__name__.replace('_', '-')[:80]}-{uuid4().hex[:8]}"
         scenes.append(Scene(tmp_path, address, prefix, candidate.base_url, **sections))
         return scenes[-1]
 
