@@ -5,6 +5,7 @@ python -m faults [--broker embedded|kafka|both] [--only TEXT] [--json FILE] [--d
 
 import argparse
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -83,6 +84,7 @@ def _play(
         console.print(f"[yellow]{scene.name}: not run, {lacking}[/]")
         return []
     wanted = {SAME_AS.get(fault.arm, fault.arm) for fault in faults}
+    shutil.rmtree(folder, ignore_errors=True)  # data of an earlier run would count
     first = [fault for fault in CALM if fault.arm in wanted - calm.keys()]
     plan = Plan(
         [(fault.name, fault.arm, fault.rollout) for fault in [*first, *faults]],

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from shadowlane.producers.bounded import Bounded
 from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULES, SECRET_KEYS, Look
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
@@ -113,7 +114,7 @@ class Redactor:
         self.text: Callable[[str], str]
         self.json: Callable[[Any], Any]
         if callable(redact):
-            function = redact
+            function = Bounded(redact)
             self.text = lambda text: function(text.encode()).decode()
             self.json = lambda value: orjson.loads(function(orjson.dumps(value)))
         elif redact:

@@ -16,8 +16,9 @@ may be a bool; ``None`` is an abstention. Further parameters are the scorer's op
 gives by name; their annotations check them. A parameter called ``prices`` is given the price table instead.
 
 A class has the options in its ``__init__``, is made once, at start, and is called like the function: for
-what is costly to set up. A scorer must not change what it is given, nor keep it; it is called from one
-thread, between two records, so whatever it waits for, pairing waits for too.
+what is costly to set up. A scorer must not change what it is given, nor keep it. Shadowlane's own are called
+between two records; a user's run in a process of their own, and are ended where they don't come back
+(:mod:`shadowlane.evaluators.scorers.apart`). Whatever one waits for, pairing waits for too.
 """
 
 from collections.abc import Callable

@@ -130,6 +130,13 @@ def make(
     return typing.cast("Callable[..., Any]", made)
 
 
+def find_and_make(
+    name: str, options: Mapping[str, Any], prices: Mapping[str, Price], where: str
+) -> Callable[..., Any]:
+    """:func:`find`, then :func:`make`: what another process needs to have the same scorer. Raises ConfigError."""
+    return make(*find(name, where), options, prices, where)
+
+
 def _checked(
     target: Callable[..., Any],
     accepted: Mapping[str, inspect.Parameter],

@@ -2,15 +2,14 @@
 
 import math
 import numbers
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from shadowlane.errors import ConfigError
+from shadowlane.evaluators.scorers.apart import Apart, NoNumber, ScorerFailedError, told
 from shadowlane.evaluators.scorers.contract import Kind, Unit
-from shadowlane.evaluators.scorers.registry import find, make
+from shadowlane.evaluators.scorers.registry import BUILTINS, find, find_and_make, make
 from shadowlane.schemas.config import Price, Rollout, Scorer
 from shadowlane.schemas.events import Response
 
@@ -139,6 +138,8 @@ def _scorer(wanted: Scorer, prices: Mapping[str, Price], where: str) -> _Scorer:
     if not math.isfinite(wanted.quality_weight):
         raise ConfigError(f"{where}.quality_weight: {wanted.quality_weight} is no weight")
     call = make(target, mark, wanted.options, prices, where)
+    if wanted.name not in BUILTINS:  # it may hang, or end the process
+        call = Apart(wanted.name, find_and_make, (wanted.name, wanted.options, prices, where))
     return _Scorer(wanted.name, mark.kind, mark.unit, call)
 
 
@@ -167,11 +168,11 @@ def _call(scorer: _Scorer, arguments: tuple[Any, ...], failed: dict[str, str]) -
         return scorer.call(*arguments)
     except (KeyboardInterrupt, SystemExit):  # somebody stops the process
         raise
+    except ScorerFailedError as exc:
+        failed[scorer.name] = str(exc)
+        return None
     except BaseException as exc:  # a panic in an extension written in Rust is no Exception
-        # Neither the message nor the line's text: they may quote the answer.
-        frames = traceback.extract_tb(exc.__traceback__, limit=-1)
-        place = f" at {Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
-        failed[scorer.name] = f"{type(exc).__name__}{place}"
+        failed[scorer.name] = told(exc)
         return None
 
 
@@ -203,4 +204,6 @@ def _number(value: Any) -> float | None:
 
 
 def _type(value: Any) -> str:
+    if isinstance(value, NoNumber):
+        return f"a value of type {value.kind}"
     return f"a value of type {type(value).__name__}"

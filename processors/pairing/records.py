@@ -36,7 +36,7 @@ class Scored(Protocol):
 
 
 class Scorers(Protocol):
-    """A rollout's scorers. Never raises, never blocks: it runs in the pairing loop."""
+    """A rollout's scorers. Never raises; blocks for seconds at most, as it runs in the pairing loop."""
 
     def score(self, request_body: Any, stable: Response, candidate: Response) -> Scored: ...
 

@@ -1,0 +1,65 @@
+"""A service's own redactor that does not come back costs requests their content, and holds up nobody."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from shadowlane.producers.bounded import GIVEN_UP_AFTER, Bounded
+from shadowlane.producers.redaction import Redactor
+
+
+@pytest.fixture
+def held() -> Iterator[Callable[[bytes], bytes]]:
+    """A function that comes back only for ``b"quick"``, until the test is over."""
+    over = threading.Event()
+
+    def function(data: bytes) -> bytes:
+        if data != b"quick":
+            over.wait()
+        return data.upper()
+
+    yield function
+    over.set()
+
+
+def test_it_gives_what_the_function_gives_and_raises_what_it_raises() -> None:
+    bounded = Bounded(lambda data: data[::-1] if data != b"bad" else data.index(b"x").to_bytes())
+    assert bounded(b"abc") == b"cba"
+    with pytest.raises(ValueError, match="not found"):
+        bounded(b"bad")
+
+
+def test_one_that_hangs_is_left_behind_and_the_next_call_answered(held: Callable[[bytes], bytes]) -> None:
+    bounded = Bounded(held, limit_s=0.05)
+    with pytest.raises(TimeoutError, match=r"within 0\.05 s"):
+        bounded(b"slow")
+    assert bounded(b"quick") == b"QUICK"
+
+
+def test_it_is_given_up_after_some_that_hang(held: Callable[[bytes], bytes]) -> None:
+    bounded = Bounded(held, limit_s=0.02)
+    for _ in range(GIVEN_UP_AFTER):
+        with pytest.raises(TimeoutError, match="within"):
+            bounded(b"slow")
+    before = threading.active_count()
+    with pytest.raises(TimeoutError, match="not called any more"):
+        bounded(b"quick")
+    assert threading.active_count() == before
+
+
+def test_an_exit_in_it_ends_nobody() -> None:
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        Bounded(lambda _: sys.exit(1))(b"x")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_it_works_in_a_forked_child() -> None:
+    redactor = Redactor(lambda data: data.upper())
+    assert redactor.text("abc") == "ABC"
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if redactor.text("abc") == "ABC" else 1)
+    assert os.waitpid(child, 0)[1] == 0
