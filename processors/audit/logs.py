@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition, cimpl
 from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Consumer, KafkaError
@@ -23,6 +23,7 @@ Partition = tuple[str, int]
 
 TIMEOUT_S = 30.0
 QUIET_S = 1.0  # past the end that the broker named: how long nothing more may come before it is the end
+WAIT_S = 0.03
 STUCK_S = 60.0  # before that end: how long nothing may come before the broker is at fault
 SKEW_MS = 3_600_000  # how far the clocks of two machines may be apart where reading starts at a time
 
@@ -52,7 +53,10 @@ class Reading:
 
 
 class Logs:
-    """Blocks; every method raises BrokerError where Kafka can't be reached or refuses."""
+    """Use it from one thread, and close it.
+
+    Blocks; every method raises BrokerError where Kafka can't be reached or refuses.
+    """
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -61,6 +65,7 @@ class Logs:
         silent.propagate = False
         self._logger = silent
         self._admin = AdminClient(client_options(kafka, "shadowlane-audit"), logger=silent)
+        self._consumer = self._connected()
         topics = kafka.topics
         self.kinds = {
             topics.requests: Kind.REQUEST,
@@ -124,12 +129,8 @@ class Logs:
     def offsets_at(self, spans: Mapping[Partition, Span], since_ms: int) -> dict[Partition, int]:
         """Where to start so that nothing of ``since_ms`` or later is missed."""
         asked = [TopicPartition(*p, max(0, since_ms - SKEW_MS)) for p in spans]
-        consumer = self._consumer()
-        try:
-            with _explaining(self._kafka):
-                found = consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
-        finally:
-            consumer.close()
+        with _explaining(self._kafka):
+            found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
         at = {(tp.topic, tp.partition): tp.offset for tp in found}
         return {p: at[p] if at.get(p, -1) >= 0 else span.latest for p, span in spans.items()}
 
@@ -151,51 +152,41 @@ class Logs:
         open_ones = {p for p, start in starts.items() if beyond or start < ends[p]}
         if not open_ones:
             return
-        consumer = self._consumer()
-        try:
-            with _explaining(self._kafka):
-                consumer.assign([TopicPartition(*p, starts[p]) for p in sorted(open_ones)])
-                heard = time.monotonic()
-                while open_ones:
-                    messages = []
-                    for raw in consumer.consume(2000, 0.2):
-                        if error := raw.error():
-                            if error.code() == KafkaError._PARTITION_EOF:
-                                partition = (str(raw.topic()), int(raw.partition() or 0))
-                                if reading.next[partition] >= ends[partition]:
-                                    open_ones.discard(partition)
-                                continue
-                            check_passes(error, raw.topic() or "the topics")
-                            continue
-                        partition, offset = (
-                            (str(raw.topic()), int(raw.partition() or 0)),
-                            int(raw.offset() or 0),
+        consumer = self._consumer
+        with _explaining(self._kafka):
+            consumer.assign([TopicPartition(*p, starts[p]) for p in sorted(open_ones)])
+            heard = time.monotonic()
+            while open_ones:
+                messages = []
+                for raw in consumer.consume(1000, WAIT_S):
+                    if error := raw.error():
+                        check_passes(error, raw.topic() or "the topics")
+                    message = _message(raw)
+                    if error and error.code() == KafkaError._PARTITION_EOF:
+                        if reading.next[message.partition] >= ends[message.partition]:
+                            open_ones.discard(message.partition)
+                    elif not error:
+                        messages.append(message)
+                        reading.next[message.partition] = message.offset + 1
+                        reading.began.setdefault(message.partition, message.time)
+                now = time.monotonic()
+                if messages:
+                    heard = now
+                    yield messages
+                elif now - heard >= QUIET_S:
+                    open_ones = {p for p in open_ones if reading.next[p] < ends[p]}
+                    if open_ones and now - heard >= STUCK_S:
+                        topic, number = min(open_ones)
+                        raise BrokerError(
+                            f"{topic}, partition {number}: Kafka gives nothing after offset "
+                            f"{reading.next[topic, number]}, and says that it ends at {ends[topic, number]}"
                         )
-                        stamp = int(raw.timestamp()[1])
-                        value = raw.value()
-                        messages.append(
-                            Message(
-                                partition, offset, stamp, value.encode() if isinstance(value, str) else value
-                            )
-                        )
-                        reading.next[partition] = offset + 1
-                        reading.began.setdefault(partition, stamp)
-                    now = time.monotonic()
-                    if messages:
-                        heard = now
-                        yield messages
-                    elif now - heard >= QUIET_S:
-                        open_ones = {p for p in open_ones if reading.next[p] < ends[p]}
-                        if open_ones and now - heard >= STUCK_S:
-                            topic, number = min(open_ones)
-                            raise BrokerError(
-                                f"{topic}, partition {number}: Kafka gives nothing after offset "
-                                f"{reading.next[topic, number]}, and says that it ends at {ends[topic, number]}"
-                            )
-        finally:
-            consumer.close()
+            consumer.unassign()
 
-    def _consumer(self) -> Consumer:
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _connected(self) -> Consumer:
         options = {
             "group.id": f"{self._kafka.topic_prefix}-audit",  # it never joins: partitions are assigned by hand
             "enable.auto.commit": False,
@@ -208,6 +199,16 @@ class Logs:
             **client_options(self._kafka, "shadowlane-audit"),
         }
         return Consumer(options, logger=self._logger)
+
+
+def _message(raw: cimpl.Message) -> Message:
+    value = raw.value()
+    return Message(
+        (str(raw.topic()), int(raw.partition() or 0)),
+        int(raw.offset() or 0),
+        int(raw.timestamp()[1]),
+        value.encode() if isinstance(value, str) else value,
+    )
 
 
 class _explaining:

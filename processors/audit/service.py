@@ -68,7 +68,11 @@ def audit(
         BrokerError: Kafka can't be reached, or a topic is missing.
         StoreError: ClickHouse can't be reached, or is not set up.
     """
-    return _Auditor(settings, scope.whole(), settle_s, progress).run()
+    auditor = _Auditor(settings, scope.whole(), settle_s, progress)
+    try:
+        return auditor.run()
+    finally:
+        auditor.close()
 
 
 @dataclass(slots=True)
@@ -106,6 +110,10 @@ class _Auditor:
         self._before: Counter[str] = Counter()
         self._unproved = 0
         self._suspects = _Suspects()
+
+    def close(self) -> None:
+        self._logs.close()
+        self._stored.close()
 
     def run(self) -> Audit:
         started = time.monotonic()

@@ -94,6 +94,9 @@ class Stored:
         self._clickhouse = clickhouse
         self._client: Client = connect(clickhouse)
 
+    def close(self) -> None:
+        self._client.close()
+
     def requests(self, ids: Collection[str], times: Times | None = None) -> dict[str, Row]:
         """What the store has of each request; those that it does not know are left out."""
         rows = self._among(REQUESTS, "request_id", ids, times)

@@ -326,6 +326,51 @@ def test_of_a_mirrors_cell_the_largest_count(clickhouse: ClickHouseAddress) -> N
     assert ledger(client) == {("eligible", ""): 9}
 
 
+# --- the ledger by slice -------------------------------------------------------------------------------------
+
+RESOLVED = ("dead_lettered", "unpaired", "abstained", "scored", "other_epoch")
+
+
+@pytest.mark.parametrize("attribute", ["language", "tenant", "no such", "route", "service"])
+@pytest.mark.parametrize("of", [("", ""), (ROLLOUT, EPOCH), (ROLLOUT, "other")])
+def test_the_slices_add_up_to_the_ledger_and_each_by_itself(
+    store: Client, attribute: str, of: tuple[str, str]
+) -> None:
+    rollout, epoch = f"rollout = '{of[0]}'", f"epoch = '{of[1]}'"
+    sliced = ask(store, f"SELECT * FROM ledger_by_slice(attribute = '{attribute}', {rollout}, {epoch})")
+    whole = ask(store, f"SELECT * FROM ledger_of({rollout}, {epoch})")
+    key = ("minute", "service", "route", "rollout", "epoch", "row", "reason")
+    sums: Counter[tuple[Any, ...]] = Counter()
+    for row in sliced:
+        sums[tuple(row[name] for name in key)] += row["requests"]
+    assert +sums == Counter({tuple(row[name] for name in key): row["requests"] for row in whole})
+    in_flight: Counter[tuple[Any, ...]] = Counter()
+    for row in sliced:
+        place = tuple(row[name] for name in ("minute", "service", "route", "value", "known"))
+        if row["row"] == "eligible":
+            in_flight[place] += row["requests"]
+        elif row["row"] in ("sampled_out", "dropped", *RESOLVED):
+            in_flight[place] -= row["requests"]
+    open_ones = {place: n for place, n in in_flight.items() if place[4] and n}
+    if attribute in ("route", "service"):  # of a dead letter alone, not even these are known
+        assert sum(open_ones.values()) == sum(
+            row["requests"] for row in whole if row["row"] == "dead_lettered" and not row["service"]
+        )
+    else:
+        assert open_ones == {}
+
+
+def test_a_slice_has_what_its_requests_became(store: Client) -> None:
+    rows = {(row["value"], row["known"]): row for row in ask(store, QUERIES["Does it add up in each slice?"])}
+    scored = Counter(pair.attributes.get("language", "") for pair in ONE_DAY.scored)
+    assert {value: row["scored"] for (value, known), row in rows.items() if known and row["scored"]} == scored
+    unknown = rows["", False]
+    assert unknown["scored"] == unknown["in_flight"] == 0
+    assert unknown["eligible"] == unknown["sampled_out"] + unknown["dropped"] + unknown["dead_lettered"] > 0
+    for (_, known), row in rows.items():
+        assert not known or row["in_flight"] == 0
+
+
 # --- docs/tables.md -----------------------------------------------------------------------------------------
 
 

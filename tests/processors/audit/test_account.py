@@ -1,0 +1,149 @@
+"""A pipeline that keeps its promises is never accused, however far each component is; one that breaks one, always."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowlane.processors.audit.account import (
+    Judgement,
+    Kind,
+    Owed,
+    Place,
+    Record,
+    Request,
+    Row,
+    Step,
+    Where,
+    judge,
+)
+
+TAKEN = Owed("r", answer=True, row=True)
+FREE = Owed("", answer=False, row=False)
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How far one request has come in a sound system: each step only after the one before it."""
+
+    asked: bool  # Kafka has the request; one of the mirror's two messages may be missing
+    served: bool
+    answered: bool  # the worker's answer is in Kafka
+    asked_committed: bool
+    paired: bool  # the pair is in Kafka, of both halves or, after its time, of one
+    halves_committed: bool
+    stored: bool
+    pair_committed: bool
+    buried: bool  # the worker could not read it: a dead letter in place of its answer
+    letter_stored: bool
+    letter_committed: bool
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> Journey:
+    asked = draw(st.booleans())
+    served = draw(st.booleans()) if asked else True
+    answered = asked and draw(st.booleans())
+    buried = asked and not answered and draw(st.booleans())
+    asked_committed = (answered or buried) and draw(st.booleans())
+    paired = (served or answered) and draw(st.booleans())
+    halves_committed = paired and draw(st.booleans())
+    stored = paired and draw(st.booleans())
+    pair_committed = stored and draw(st.booleans())
+    letter_stored = buried and draw(st.booleans())
+    letter_committed = letter_stored and draw(st.booleans())
+    return Journey(
+        asked, served, answered, asked_committed, paired, halves_committed, stored, pair_committed,
+        buried, letter_stored, letter_committed,
+    )  # fmt: skip
+
+
+def record(kind: Kind, *, past: bool) -> Record:
+    return Record(Place(str(kind), 0, 7, 0, 1), past)
+
+
+def seen(journey: Journey, *, owed: Owed = TAKEN, without: frozenset[str] = frozenset()) -> Request:
+    """What the audit sees of it; ``without`` these traces."""
+    request = Request(1000, "shop", "/", owed)
+    if journey.asked:
+        request.note(Kind.REQUEST, record(Kind.REQUEST, past=journey.asked_committed))
+    if journey.served:
+        request.note(Kind.SERVED, record(Kind.SERVED, past=journey.halves_committed))
+    if journey.answered and "answer" not in without:
+        request.note(Kind.SHADOW, record(Kind.SHADOW, past=journey.halves_committed))
+    if journey.paired and not journey.stored and "pair" not in without:
+        request.note(Kind.PAIR, record(Kind.PAIR, past=journey.pair_committed))
+        request.answered |= journey.answered and "answer" not in without
+    if journey.stored and "row" not in without:
+        request.row = Row.SETTLED if journey.answered and journey.served else Row.UNANSWERED
+    if journey.buried and "letter" not in without:
+        request.lettered = journey.letter_stored
+        request.letter_past = None if journey.letter_stored else journey.letter_committed
+    return request
+
+
+def steps(judgement: Judgement) -> set[Step]:
+    return {loss.step for loss in judgement.losses}
+
+
+@given(journeys())
+def test_a_sound_system_has_lost_nothing(journey: Journey) -> None:
+    found = judge(seen(journey))
+    assert found.losses == ()
+    assert found.where is not Where.LOST
+    if journey.stored or journey.letter_stored:
+        assert found.where is Where.STORED
+    elif journey.paired or journey.buried:
+        assert found.where is Where.SINK
+    else:
+        assert found.where in (Where.PAIRING, Where.WORKER)
+
+
+@given(journeys().filter(lambda j: j.answered and j.asked_committed))
+def test_an_answer_without_a_trace_is_the_workers(journey: Journey) -> None:
+    request = seen(journey, without=frozenset({"answer", "row", "pair"}))
+    if journey.stored:
+        request.row = Row.UNANSWERED  # what pairing then makes of the half that is there
+    assert Step.WORKER in steps(judge(request))
+
+
+@given(journeys().filter(lambda j: j.halves_committed and not j.buried))
+def test_a_pair_without_a_trace_is_pairings(journey: Journey) -> None:
+    found = judge(seen(journey, without=frozenset({"pair", "row"})))
+    assert steps(found) == {Step.PAIRING}
+    assert found.where is Where.LOST
+
+
+@given(journeys().filter(lambda j: j.pair_committed and not j.buried))
+def test_a_row_without_a_trace_is_lost_and_said_of_the_pair_alone(journey: Journey) -> None:
+    request = seen(journey, without=frozenset({"row"}))
+    request.note(Kind.PAIR, record(Kind.PAIR, past=True))
+    request.answered = journey.answered
+    assert judge(request) == Judgement(Where.LOST)
+
+
+@given(journeys().filter(lambda j: j.buried and j.asked_committed and not j.paired))
+def test_a_dead_letter_without_a_trace_is_the_workers(journey: Journey) -> None:
+    assert steps(judge(seen(journey, without=frozenset({"letter"})))) == {Step.WORKER}
+
+
+@given(journeys(), st.sets(st.sampled_from(["answer", "pair", "row", "letter"])))
+def test_nobody_is_accused_of_what_was_not_owed(journey: Journey, without: set[str]) -> None:
+    assert judge(seen(journey, owed=FREE, without=frozenset(without))).losses == ()
+
+
+@given(journeys().filter(lambda j: j.answered and j.asked_committed))
+def test_an_answer_that_kafka_may_have_removed_proves_nothing(journey: Journey) -> None:
+    request = seen(journey, without=frozenset({"answer"}))
+    assert Step.WORKER not in steps(judge(request, answers_since=request.ts + 1))
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_of_a_record_that_was_sent_again_the_one_that_is_still_to_be_read_counts(
+    order: tuple[bool, bool],
+) -> None:
+    request = Request(1000, "shop", "/", TAKEN)
+    for past in order:
+        request.note(Kind.SERVED, record(Kind.SERVED, past=past))
+    assert judge(request) == Judgement(Where.PAIRING)
