@@ -128,7 +128,7 @@ class _Tee:
                     exchange.error_message = "the application ended without an answer"
             template = getattr(scope.get("route"), "path", None)
             if isinstance(template, str):
-                self._mirror.name_route(exchange, scope["path"], template)
+                exchange.name_route(template)
             self._mirror.finish(exchange)
         except Exception as exc:
             self._mirror.trouble(exc)

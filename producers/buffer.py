@@ -1,50 +1,86 @@
 """What the mirror holds in memory: a queue bounded in bytes, and the books that go with it.
 
-Every byte counts from the moment it is captured until Kafka has acknowledged it, so ``limit_bytes`` bounds
-what is in flight, in the queue and inside the Kafka client together. One re-entrant lock guards all of it:
-re-entrant because a garbage collection can finish an abandoned capture in the middle of anything. It is held
-for a few hundred nanoseconds, never across I/O.
+Every byte of a finished request counts until Kafka has acknowledged it, and of one that is under way all but
+its first ``FREE_BYTES``; so ``limit_bytes`` bounds what is in flight, in the queue and inside the Kafka client
+together.
+
+One re-entrant lock guards the books: re-entrant because a garbage collection can finish an abandoned capture in
+the middle of anything. It is never held across I/O, and a service's thread takes it only where a request is large
+or the buffer nearly full: a lock costs more than all the rest of the append. Otherwise a request goes to the end
+of ``_incoming``, one call into C, and is counted as the largest that may come that way until :meth:`collect`
+counts it exactly.
 """
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from shadowlane.producers.ledger import Ledger, Row
+from shadowlane.producers.ledger import Drop, Ledger, Row
 
 
 class Booked(Protocol):
-    """What the books know of a request. ``cost`` is in bytes, reserved before, given back when settled."""
+    """What the books know of a request. ``cost`` is in bytes, reserved, given back when settled."""
 
-    ts: int
-    service: str
-    route: str
     cost: int
 
+    @property
+    def ts(self) -> int: ...
 
-T = TypeVar("T", bound=Booked)
+    @property
+    def service(self) -> str: ...
+
+    @property
+    def route(self) -> str: ...
+
+
+class Queued(Booked, Protocol):
+    """``unreserved``: bytes that it holds besides; negative where it has reserved too much."""
+
+    unreserved: int
+
+
+T = TypeVar("T", bound=Queued)
 
 OVERHEAD_BYTES = 1024
 """What a request costs besides its bodies: the objects that hold it, rounded up."""
 
 
+FREE_BYTES = 4096
+"""What a request may hold before it reserves anything."""
+
+_THREADS = 64  # this many may append between one's look at the bound and its own append
+
+
 class Buffer(Generic[T]):
-    """A bounded queue of requests on their way to Kafka.
+    """A bounded queue of requests on their way to Kafka, emptied by one thread.
 
     At every moment: eligible = sampled out + dropped + mirrored + ``pending``.
+
+    Args:
+        wake: called after an item was queued while ``asleep``, which whoever empties the queue sets.
     """
 
-    def __init__(self, ledger: Ledger, limit_bytes: int) -> None:
+    def __init__(self, ledger: Ledger, limit_bytes: int, wake: Callable[[], None] = lambda: None) -> None:
         self.ledger = ledger
         self.limit_bytes = limit_bytes
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)  # requests were settled, or bytes came free
-        self.pending = 0  # requests accepted and not settled
         self.reserved = 0  # bytes
         self.closed_reason = ""  # once set, every request is dropped with it
         self.without_content: Counter[str] = Counter()
+        self.asleep = True
+        self.wake = wake
+        self._taken = 0  # requests taken and not settled
+        self._forked = False
+        self._incoming: deque[T] = deque()
         self._queue: deque[T] = deque()
+
+    @property
+    def pending(self) -> int:
+        """Requests collected and not settled."""
+        with self.lock:
+            return self._taken + len(self._queue)
 
     def reserve(self, size: int) -> bool:
         """Take ``size`` bytes of the bound; False, and nothing taken, where there is no room."""
@@ -76,37 +112,91 @@ class Buffer(Generic[T]):
 
     def refuse(self, ts: int, service: str, route: str, reason: str) -> None:
         """Book a request of which nothing is held."""
+        if self._forked:
+            return
         with self.lock:
             self.ledger.add(ts, service, route, Row.ELIGIBLE)
             self.ledger.add(ts, service, route, Row.DROPPED, reason)
 
+    def offer(self, item: T) -> str:
+        """Queue an item. Never waits. "", or why it was not taken: then its bytes are free again, and it is
+        for the caller to book."""
+        incoming = self._incoming
+        if self.closed_reason or self.reserved + FREE_BYTES * (len(incoming) + _THREADS) > self.limit_bytes:
+            return self._offer_exactly(item)
+        incoming.append(item)
+        if self.asleep:
+            self.wake()
+        # Closed in between: whoever empties the queue may have gone.
+        return self._withdraw(item) if self.closed_reason else ""
+
+    def _offer_exactly(self, item: T) -> str:
+        with self.lock:
+            self.collect()
+            reason = self.closed_reason
+            if not reason and item.unreserved > 0 and self.reserved + item.unreserved > self.limit_bytes:
+                reason = Drop.BUFFER_FULL
+            if reason:
+                self.reserved -= item.cost
+                return reason
+            self._count(item)
+        if self.asleep:
+            self.wake()
+        return ""
+
+    def _withdraw(self, item: T) -> str:
+        with self.lock:
+            try:
+                self._incoming.remove(item)
+            except ValueError:
+                return ""  # it was collected
+            self.reserved -= item.cost
+            return self.closed_reason
+
+    def _count(self, item: T) -> None:
+        self.reserved += item.unreserved
+        item.cost += item.unreserved
+        item.unreserved = 0
+        self._queue.append(item)
+
+    def collect(self) -> None:
+        """Count exactly what has come since. Before that it is in no number that this class tells."""
+        with self.lock:
+            for _ in range(len(self._incoming)):
+                try:
+                    item = self._incoming.popleft()
+                except IndexError:
+                    return  # a garbage collection in between came here itself
+                self._count(item)
+
     def put(self, item: T) -> bool:
         """Queue an item whose bytes are reserved. Never waits. False: closed, and it was dropped."""
-        with self.lock:
-            if self.closed_reason:
-                self.reserved -= item.cost
-                self.refuse(item.ts, item.service, item.route, self.closed_reason)
-                return False
-            self.pending += 1
-            self._queue.append(item)
-            return True
+        reason = self._offer_exactly(item)
+        if reason:
+            self.refuse(item.ts, item.service, item.route, reason)
+        return not reason
 
     def head(self) -> T | None:
         """The oldest item in the queue, which stays there."""
         with self.lock:
+            if not self._queue:
+                self.collect()
             return self._queue[0] if self._queue else None
 
     def take(self) -> T | None:
         """The oldest item in the queue. It stays pending, and its bytes reserved, until settled."""
+        item = self.head()
+        if item is None:
+            return None
+        ts, service, route = item.ts, item.service, item.route  # which may take a service's own redactor
         with self.lock:
-            if not self._queue:
-                return None
-            item = self._queue.popleft()
-            self.ledger.add(item.ts, item.service, item.route, Row.ELIGIBLE)  # not on the service's path
+            self._queue.popleft()
+            self._taken += 1
+            self.ledger.add(ts, service, route, Row.ELIGIBLE)  # not on the service's path
             return item
 
     def eligible(self) -> int:
-        """Requests seen so far; those still in the queue are not in the ledger yet."""
+        """Requests collected or refused so far; those still in the queue are not in the ledger yet."""
         with self.lock:
             return self.ledger.total(Row.ELIGIBLE) + len(self._queue)
 
@@ -117,7 +207,8 @@ class Buffer(Generic[T]):
             item.cost = cost
 
     def queued(self) -> int:
-        return len(self._queue)
+        """Requests that can be taken, the uncollected ones included."""
+        return len(self._queue) + len(self._incoming)
 
     def settle(self, items: Iterable[Booked], row: Row, reason: str = "") -> None:
         """Each taken item is settled exactly once: ``mirrored``, or ``dropped`` with a reason."""
@@ -125,7 +216,7 @@ class Buffer(Generic[T]):
             for item in items:
                 self.ledger.add(item.ts, item.service, item.route, row, reason)
                 self.reserved -= item.cost
-                self.pending -= 1
+                self._taken -= 1
             self.changed.notify_all()
 
     def close(self, reason: str) -> None:
@@ -133,3 +224,12 @@ class Buffer(Generic[T]):
         with self.changed:
             self.closed_reason = reason
             self.changed.notify_all()
+
+    def disown(self) -> None:
+        """In a forked child, of its parent's buffer: take nothing, book nothing. The lock is a new one: a
+        thread that is not here may have held the old one."""
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.closed_reason = Drop.SHUTDOWN
+        self._forked = True
+        self._incoming.clear()

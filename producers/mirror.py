@@ -7,14 +7,13 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from functools import lru_cache
-from time import perf_counter, time_ns
+from time import time_ns
 from typing import Any, TypeVar
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.calls import Call
 from shadowlane.producers.context import Said, said, saying
-from shadowlane.producers.exchange import Exchange
+from shadowlane.producers.exchange import Exchange, Source
 from shadowlane.producers.ids import new_request_id, valid_request_id
 from shadowlane.producers.ledger import Drop
 from shadowlane.producers.link import KafkaLink
@@ -22,6 +21,7 @@ from shadowlane.producers.log import Log
 from shadowlane.producers.pipeline import Pipeline
 from shadowlane.producers.records import ExchangeEncoder
 from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.routes import Routes
 from shadowlane.producers.sampling import Sampler
 from shadowlane.producers.settings import resolve
 from shadowlane.schemas.events import Arm
@@ -90,13 +90,12 @@ class Mirror:
                 )
         self._sampler = Sampler(self.settings.sample, self.settings.salt)
         self._samples = self.settings.sample < 1
-        self._service = self.settings.service
-        self._max_body_bytes = self.settings.max_body_bytes
         self._left_out = "" if self.settings.content else "switched_off"
         self._redactor = Redactor(self.settings.redact)
-        # Routes may be paths, with an address in them, and stand in the ledger in clear.
-        self._route = lru_cache(4096)(self._redacted_route)
-        self._pipeline = self._new_pipeline()
+        self._routes = Routes(
+            self._redactor.text, safe=isinstance(self.settings.redact, bool), failed=self._route_failed
+        )
+        self._start_empty()
         self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
         self._exit_armed = False
         _MIRRORS.add(self)
@@ -209,41 +208,43 @@ class Mirror:
         started: float | None = None,
     ) -> Exchange | None:
         """For attachments: an eligible request comes in. None: it is booked already, nothing to capture."""
-        pipeline = self._pipeline
         context = said()
-        now = time_ns() // 1_000_000
-        route = self._route(context.route or route)
-        closed = pipeline.buffer.closed_reason
-        if closed:
-            pipeline.refuse(now, self._service, route, closed)
-            return None
-        request_id = self._own_id(context) if context.request_id else ""
-        key = context.key or key
-        if self._samples:
-            # The thread would give it an id later; sampling without a key needs it now.
-            request_id = request_id or (new_request_id(now) if not key else "")
-            if not self._sampler.takes(key or request_id):
-                pipeline.sample_out(now, self._service, route)
+        request_id = ""
+        if self._samples or self._source.buffer.closed_reason:
+            passed, request_id = self._let_pass(context, route, key)
+            if not passed:
                 return None
+        elif context.request_id:
+            request_id = self._own_id(context)
         if not self._exit_armed:
             self._arm_exit()
-        exchange = Exchange(
-            pipeline,
-            request_id,
-            now,
-            perf_counter() if started is None else started,
-            self._service,
-            route,
-            protocol,
-            key,
-            context.attributes,
-            context.traceparent or traceparent,
-            self._max_body_bytes,
-            self._left_out,
-        )
-        if context.arm:
-            exchange.arm, exchange.stage = context.arm, context.stage
+        exchange = Exchange(self._source, route, protocol, context)
+        if self._left_out:
+            exchange.left_out = self._left_out
+        if request_id:
+            exchange.request_id = request_id
+        if key or traceparent:
+            exchange.say(key, traceparent)
+        if started is not None:
+            exchange.started = started
         return exchange
+
+    def _let_pass(self, context: Said, route: str, key: str) -> tuple[bool, str]:
+        """(whether the request is captured, its id or ""); books it where it is not."""
+        now = time_ns() // 1_000_000
+        pipeline, service = self._pipeline, self.settings.service
+        closed = pipeline.buffer.closed_reason
+        if closed:
+            pipeline.refuse(now, service, self._routes.at_once(context.route or route), closed)
+            return False, ""
+        request_id = self._own_id(context) if context.request_id else ""
+        key = context.key or key
+        # The thread would give it an id later; sampling without a key needs it now.
+        request_id = request_id or (new_request_id(now) if not key else "")
+        if self._sampler.takes(key or request_id):
+            return True, request_id
+        pipeline.sample_out(now, service, self._routes.at_once(context.route or route))
+        return False, ""
 
     @staticmethod
     def _own_id(context: Said) -> str:
@@ -254,21 +255,22 @@ class Mirror:
         """For attachments: the request that :meth:`begin` gave is over. Again does nothing."""
         exchange.finish()
 
-    def name_route(self, exchange: Exchange, begun_as: str, route: str) -> None:
-        """For attachments: the route is known only now. What the service itself said stays."""
-        if exchange.route == self._route(begun_as):
-            exchange.route = self._route(route)
-
     def trouble(self, exc: BaseException) -> None:
         """For attachments: something of ours went wrong in the service's path, and was swallowed."""
         self.log.problem("internal", f"in an attachment: {type(exc).__name__}: {exc}", exc_info=True)
 
-    def _redacted_route(self, route: str) -> str:
-        try:
-            return self._redactor.text(route)[:500]
-        except Exception:
-            self.log.problem("redactor", "the redactor failed on a route: it goes out as (unredactable)")
-            return "(unredactable)"
+    def _route_failed(self) -> None:
+        self.log.problem("redactor", "the redactor failed on a route: it goes out as (unredactable)")
+
+    def _start_empty(self) -> None:
+        settings = self.settings
+        self._pipeline = self._new_pipeline()
+        self._source = Source(
+            self._pipeline.buffer,
+            settings.service,
+            self._routes,
+            settings.max_body_bytes,
+        )
 
     def _new_pipeline(self) -> Pipeline[Exchange]:
         settings = self.settings
@@ -293,6 +295,7 @@ class Mirror:
             buffer_bytes=settings.buffer_bytes,
             hold_s=settings.delivery_timeout,
             blocked=self._blocked,
+            chores=self._routes.learn,
         )
         encoder = ExchangeEncoder(self._redactor, pipeline.buffer.without_content, settings.max_body_bytes)
         return pipeline
@@ -316,10 +319,10 @@ class Mirror:
 
     def _after_fork(self) -> None:
         """In the child: what the parent holds is the parent's; start empty."""
-        self._pipeline.forked = True
+        self._pipeline.buffer.disown()
         _PARENTS.append(self._pipeline)  # kept: ending a Kafka client whose threads are not here hangs
         self._exit_armed = False
-        self._pipeline = self._new_pipeline()
+        self._start_empty()
 
 
 _MIRRORS: "weakref.WeakSet[Mirror]" = weakref.WeakSet()

@@ -30,6 +30,7 @@ class Pipeline(Generic[T]):
     make_link: builds the link, in the thread; raises ConfigError.
     encode: redacts and encodes one item, in the thread.
     blocked: a reason for which every request is dropped from the start, or "".
+    chores: done in the thread with each round.
     """
 
     def __init__(
@@ -42,29 +43,26 @@ class Pipeline(Generic[T]):
         buffer_bytes: int,
         hold_s: float,
         blocked: str = "",
+        chores: Callable[[], None] = lambda: None,
     ) -> None:
-        self.buffer: Buffer[T] = Buffer(Ledger(uuid.uuid4().hex), buffer_bytes)
+        self.buffer: Buffer[T] = Buffer(Ledger(uuid.uuid4().hex), buffer_bytes, self.wake)
         if blocked:
             self.buffer.close(blocked)
         self.log = log
-        self.forked = False  # this is a parent's, seen from its child: hands off
         self._make_link = make_link
         self._encode = encode
         self._topics = topics
         self._hold_s = hold_s
+        self._chores = chores
         self._worker: Worker[T] | None = None
         self._thread: threading.Thread | None = None
         self._wake = _Wake()
-        self._idle = True
         self._flushing = 0
         self._stop_by: float | None = None
 
     def put(self, item: T) -> bool:
         """Queue an item whose bytes are reserved; never waits. False: it was dropped, and is booked."""
-        accepted = self.buffer.put(item)
-        if accepted and self._idle:
-            self.wake()
-        return accepted
+        return self.buffer.put(item)
 
     def sample_out(self, ts: int, service: str, route: str) -> None:
         self.buffer.sample_out(ts, service, route)
@@ -88,6 +86,7 @@ class Pipeline(Generic[T]):
     def flush(self, timeout: float) -> bool:
         """Wait until nothing is left to send; False if that took longer than ``timeout`` seconds."""
         with self.buffer.changed:
+            self.buffer.collect()
             if self._thread is None:
                 return self.buffer.pending == 0
             self._flushing += 1
@@ -122,6 +121,7 @@ class Pipeline(Generic[T]):
     def stats(self) -> dict[str, Any]:
         buffer = self.buffer
         with buffer.lock:
+            buffer.collect()
             ledger = buffer.ledger
             return {
                 "eligible": buffer.eligible(),
@@ -166,13 +166,14 @@ class Pipeline(Generic[T]):
 
     def _round(self, worker: Worker[T]) -> None:
         urgent = self._flushing > 0 or self._stop_by is not None
+        self._chores()
         worker.step(time.perf_counter(), urgent=urgent)
         if worker.idle() and not urgent:
-            self._idle = True
+            self.buffer.asleep = True
             # What was put between idle() and here did not wake anyone.
             if not self.buffer.queued():
                 self._wake.wait(IDLE_S)
-            self._idle = False
+            self.buffer.asleep = False
         else:
             self._wake.wait(ROUND_S)
 

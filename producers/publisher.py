@@ -121,7 +121,7 @@ class Publisher:
 class _Ready:
     """A request in the buffer, encoded already."""
 
-    __slots__ = ("cost", "lines", "queued_at", "request_id", "route", "service", "ts")
+    __slots__ = ("cost", "lines", "queued_at", "request_id", "route", "service", "ts", "unreserved")
 
     def __init__(
         self, request_id: str, ts: int, service: str, route: str, cost: int, lines: tuple[bytes, bytes]
@@ -131,5 +131,6 @@ class _Ready:
         self.service = service
         self.route = route
         self.cost = cost
+        self.unreserved = 0
         self.lines = lines
         self.queued_at = time.perf_counter()

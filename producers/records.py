@@ -163,7 +163,8 @@ class ExchangeEncoder:
         if exchange.content_type.startswith("text/event-stream"):
             found = read_stream(chunks)
             if found.first_token_chunk is not None:
-                at = exchange.chunk_times[min(found.first_token_chunk, len(exchange.chunk_times) - 1)]
+                times = exchange.chunk_times or [exchange.ended]
+                at = times[min(found.first_token_chunk, len(times) - 1)]
                 response.ttft_ms = round((at - exchange.started) * 1000, 3)
         else:
             found = read_completion(b"".join(chunks))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from shadowlane.errors import BrokerError, CodecError
-from shadowlane.producers.buffer import OVERHEAD_BYTES, Booked, Buffer
+from shadowlane.producers.buffer import OVERHEAD_BYTES, Buffer, Queued
 from shadowlane.producers.ledger import Drop, Key, Row
 from shadowlane.producers.link import Link
 from shadowlane.producers.packing import Batch, Packed, Packer
@@ -25,7 +25,7 @@ METADATA_RETRY_S = 1.0
 RECORD_MAX_BYTES = 900_000  # librdkafka and Kafka refuse messages over 1 MB unless told otherwise
 
 
-class Item(Booked, Protocol):
+class Item(Queued, Protocol):
     """A request in the buffer."""
 
     request_id: str
@@ -101,6 +101,7 @@ class Worker(Generic[T]):
     def settled(self) -> bool:
         """Everything is acknowledged or dropped, and Kafka, if it is there, has the ledger that says so."""
         with self._buffer.lock:
+            self._buffer.collect()
             if self._buffer.pending or self._metadata_at == float("-inf"):
                 return False
             return self._buffer.ledger.clean() or not self._ledger_partitions
@@ -120,6 +121,7 @@ class Worker(Generic[T]):
 
     def abandon(self, reason: Drop) -> int:
         """Give up on everything that is not settled, as dropped; how many requests that was."""
+        self._buffer.collect()
         before = self._buffer.pending
         self._giving_up = reason
         while (item := self._buffer.take()) is not None:

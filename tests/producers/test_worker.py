@@ -23,6 +23,7 @@ class Thing:
         self.service = "shop"
         self.route = f"/route/{number % 3}"
         self.cost = size
+        self.unreserved = 0
         self.queued_at = now
 
 
