@@ -119,7 +119,7 @@ class Shell:
         topics = settings.kafka.topics
         self.failure: BaseException | None = None
         self.assigned_partitions: set[int] | None = None  # None: not a member of the group
-        self.board = Board("pairing", unready=self.unready, figures=self.figures)
+        self.board = Board("pairing", unready=self.unready, figures=self.figures, doing=self.doing)
         self.board.loop("event loop").turn_with(loop)
         self.producer = producer
         self.loop = loop
@@ -211,6 +211,12 @@ class Shell:
 
     def unready(self) -> list[str]:
         return [] if self.assigned_partitions is not None else ["it has not joined its consumer group"]
+
+    def doing(self) -> str:
+        standing, paused = self.pairing.standing(), len(self.backpressure.paused)
+        oldest = f", the oldest for {standing.oldest_s:.0f} s" if standing.oldest_s is not None else ""
+        full = f"; {paused} partitions wait, since as much waits as may" if paused else ""
+        return f"{standing.waiting} halves wait{oldest}{full}"
 
     def figures(self) -> Iterator[Family]:
         yield from self.pairing.figures()

@@ -1,7 +1,8 @@
 """What is up, and how far behind: read from Kafka's consumer groups and the store, which every deployment has."""
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -10,6 +11,7 @@ from shadowlane.errors import StoreError
 from shadowlane.processors.kafka import client_options
 from shadowlane.processors.lag import group_of, read_lag, reads
 from shadowlane.processors.store import connect, querying
+from shadowlane.processors.watch.ask import ask_health
 from shadowlane.schemas.config import Kafka, Settings
 
 COMPONENTS = ("worker", "pairing", "sink")
@@ -24,12 +26,15 @@ WHERE name = 'controller' ORDER BY term DESC LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One server or component. ``behind``: messages (envelopes) not yet committed; None where unknown."""
+    """One server or component. ``behind``: messages (envelopes) not yet committed; None where unknown. ``topics``
+    has the same by topic. ``doing``: what it says itself, where it runs on this machine."""
 
     name: str
     up: bool
     detail: str
     behind: int | None = None
+    topics: dict[str, int] | None = None
+    doing: str = ""
 
 
 def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
@@ -46,7 +51,7 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         parts = [Part("broker", False, f"no answer at {address} ({exc.args[0].str()})")]
         parts += [_store(settings)]
         parts += [Part(name, False, "the broker can't be asked") for name in COMPONENTS]
-        return [*parts, _controller(settings)]
+        return [_told(settings, part) for part in [*parts, _controller(settings)]]
     partitions = {name: len(meta.partitions) for name, meta in listed.topics.items() if meta.error is None}
     mine = [name for name in settings.kafka.topics.all if name in partitions]
     broker = Part(
@@ -55,7 +60,16 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         f"{settings.kafka.bootstrap_servers}, {len(mine)} of {len(settings.kafka.topics.all)} topics",
     )
     components = [_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS]
-    return [broker, _store(settings), *components, _controller(settings)]
+    return [_told(settings, part) for part in [broker, _store(settings), *components, _controller(settings)]]
+
+
+def _told(settings: Settings, part: Part) -> Part:
+    """With what the component says itself. Whether it is up, Kafka and the store say: they see every host's."""
+    health = ask_health(settings, part.name) if part.name in (*COMPONENTS, CONTROLLER) else None
+    if health is None:
+        return part
+    hangs = "" if health.get("alive") else "it hangs; "
+    return replace(part, doing=f"{hangs}{health.get('doing', '')}")
 
 
 def _component(
@@ -69,8 +83,11 @@ def _component(
         lags = read_lag(admin, group, read, timeout)
     except KafkaException as exc:
         return Part(name, False, f"group {group}: {exc.args[0].str()}")
-    behind = sum(lag.messages for lag in lags.values()) if lags else None
-    return Part(name, state == "stable", f"group {group} is {state}", behind)
+    topics = Counter[str]()
+    for (topic, _), lag in lags.items():
+        topics[topic] += lag.messages
+    behind = topics.total() if lags else None
+    return Part(name, state == "stable", f"group {group} is {state}", behind, dict(topics) if lags else None)
 
 
 def _store(settings: Settings) -> Part:

@@ -54,6 +54,16 @@ class Progress:
             return ["its last poll failed; the log says why"]
         return [] if self.polled_at else ["it has not polled yet"]
 
+    def doing(self) -> str:
+        """In a few words. From any thread."""
+        role = {None: "", True: "leads, ", False: "stands by, "}[self.leads]
+        last = (
+            f"last good poll {time.time() - self.polled_at:.0f} s ago"
+            if self.polled_at
+            else "no good poll yet"
+        )
+        return role + last
+
     def figures(self) -> Iterator[Family]:
         """From any thread. Rollouts' states are told by the one that leads."""
         states = self.states

@@ -166,6 +166,7 @@ class Pairing:
             due,
             None if overdue is None else max(0.0, overdue + self._wait_s),
             overdue,
+            self._join.waiting,
             self._join.all_waiting_bytes,
             self._join.counts.paired + self._join.counts.unpaired,
         )
@@ -180,7 +181,7 @@ class Pairing:
         yield figure(metrics.PAIRING_SHORTENED, self._written["shortened"])
         yield figures(metrics.PAIRING_SCORER_FAILURES, self._failed_scorers.copy())
         yield figure(metrics.PAIRING_DEAD_LETTERS, self._written["dead_lettered"])
-        yield figure(metrics.PAIRING_WAITING, self._join.waiting)
+        yield figure(metrics.PAIRING_WAITING, standing.waiting)
         yield figure(metrics.PAIRING_WAITING_BYTES, standing.waiting_bytes)
         yield figure(metrics.PAIRING_OLDEST, standing.oldest_s or 0.0)
         yield figure(metrics.PAIRING_UNACKNOWLEDGED, len(self._unacknowledged))

@@ -15,7 +15,7 @@ class Standing:
 
     ``taken`` is the last offset that was taken of each partition of each side, ``heads`` the first that is not
     acknowledged. Of the half that waits longest: when it is due (on the clock of the join), how long it has waited, and
-    how long it is overdue (below 0: not yet), in seconds. ``waiting_bytes`` is an estimate.
+    how long it is overdue (below 0: not yet), in seconds. ``waiting`` halves take ``waiting_bytes``, estimated.
     ``made`` counts pairs, paired or not.
     """
 
@@ -24,6 +24,7 @@ class Standing:
     due: float | None
     oldest_s: float | None
     overdue_s: float | None
+    waiting: int
     waiting_bytes: int
     made: int
 

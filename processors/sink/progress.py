@@ -28,6 +28,13 @@ class Progress:
         self.inserts.add(seconds)
         self.inserted_at = time.time()
 
+    def doing(self) -> str:
+        """In a few words. From any thread."""
+        last = (
+            f"last insert {time.time() - self.inserted_at:.0f} s ago" if self.inserted_at else "no insert yet"
+        )
+        return f"the store takes no inserts, reading waits; {last}" if self.paused else last
+
     def figures(self) -> Iterator[Family]:
         """From any thread."""
         yield figure(metrics.SINK_MESSAGES, self.messages)

@@ -88,7 +88,7 @@ class Sink:
         self._writer = Writer(self._topics, self._insert, self._bury)
         self._joined = False
         self._producer: EnvelopeProducer | None = None
-        self.board = Board("sink", unready=self._unready, figures=self._figures)
+        self.board = Board("sink", unready=self._unready, figures=self._figures, doing=self.progress.doing)
         self._turning = self.board.loop("loop", TURN_S)
 
     def run(self) -> None:

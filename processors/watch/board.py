@@ -48,13 +48,14 @@ class Loop:
 class Board:
     """Where a component says how it is. Written by its own threads, read by those that serve and watch.
 
-    ``unready`` and ``figures`` may be called from any thread at any time, also before the component runs. What they
-    give is for everybody to see: sentences and numbers of ours, no text from traffic, from Kafka or from the store.
+    ``unready``, ``figures`` and ``doing`` may be called from any thread at any time, also before the component runs.
+    What they give is for everybody to see: sentences and numbers of ours, no text from traffic, from Kafka or from the store.
 
     Args:
         component: as in ``shadowlane run COMPONENT``.
         unready: why it can't do its work now; empty where it can.
         figures: its metrics.
+        doing: what is going on, in a few words.
     """
 
     def __init__(
@@ -63,12 +64,15 @@ class Board:
         *,
         unready: Callable[[], list[str]],
         figures: Callable[[], Iterable[Family]],
+        doing: Callable[[], str] = str,
     ) -> None:
         self.component = component
         self.loops: list[Loop] = []
         self.started = time.time()
         self.unready = unready
         self.figures = figures
+        self.doing = doing
+        self.deployment = ""
 
     def loop(self, name: str, within_s: float = ON_LOOP_S, *, ends: bool = True) -> Loop:
         """A loop that is to turn from now on."""
@@ -82,9 +86,11 @@ class Board:
         hung = [loop.name for loop in self.loops if loop.age > loop.within_s]
         return {
             "component": self.component,
+            "deployment": self.deployment,
             "pid": os.getpid(),
             "alive": not hung,
             "hung": hung,
+            "doing": self.doing(),
             "seconds_since_turn": ages,
             "threads": threading.active_count(),
             "up_seconds": round(time.time() - self.started),

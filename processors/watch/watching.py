@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from shadowlane import __version__, metrics
 from shadowlane.processors.lag import reads
+from shadowlane.processors.watch.ask import deployment
 from shadowlane.processors.watch.board import Board
 from shadowlane.processors.watch.figures import Family, figure, figures
 from shadowlane.processors.watch.lag_reader import LagReader
@@ -46,6 +47,7 @@ def watching(settings: Settings, board: Board, see: Callable[[], Seen] = Seen) -
     ``see`` is called from the watchdog's thread.
     """
     monitoring = settings.monitoring
+    board.deployment = deployment(settings)
     with ExitStack() as stack:
         lags = None
         if reads(board.component, settings.kafka):

@@ -75,7 +75,7 @@ class ShadowWorker:
         self._failure: BaseException | None = None
         self._closed = False  # from here on a failure to write is only work given back
         self._started = False  # from here on there are the producer and the reader
-        self.board = Board("worker", unready=self._unready, figures=self._figures)
+        self.board = Board("worker", unready=self._unready, figures=self._figures, doing=self._doing)
 
     def stop(self) -> None:
         """Asks for a clean stop. In the event loop's thread."""
@@ -85,6 +85,12 @@ class ShadowWorker:
         if not self._started or not self._reader.joined.is_set():
             return ["it has not joined its consumer group"]
         return []
+
+    def _doing(self) -> str:
+        calls, waiting = self.progress.in_flight, len(self._waiting)
+        return (
+            f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
+        )
 
     def _figures(self) -> Iterator[Family]:
         yield from self.progress.figures()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
-from shadowlane.cli.render import terminal
+from shadowlane.cli.render import printable, terminal
 from shadowlane.errors import ConfigError
 from shadowlane.processors.status import PARTS, Part, read_status
 from shadowlane.schemas.config import Settings
@@ -50,5 +50,8 @@ def table(parts: list[Part]) -> Table:
     for part in parts:
         state = Text("up", "green") if part.up else Text("down", "red")
         behind = "" if part.behind is None else str(part.behind)
-        grid.add_row(part.name, state, behind, Text(part.detail, "dim"))
+        topics = {name: n for name, n in (part.topics or {}).items() if n and len(part.topics or {}) > 1}
+        where = ", ".join(f"{name} {n}" for name, n in topics.items())
+        detail = "; ".join(text for text in (printable(part.doing), where, part.detail) if text)
+        grid.add_row(part.name, state, behind, Text(detail, "dim"))
     return grid

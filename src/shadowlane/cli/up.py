@@ -175,7 +175,7 @@ def _watch(
     with Live(console=console, auto_refresh=False, transient=False) as live:
         if not console.is_terminal:
             console.print(head)
-        printed = ""
+        printed, pages = "", progress.pages
         while not stop.is_set():
             now = time.monotonic()
             for child in children:
@@ -185,9 +185,16 @@ def _watch(
             lines = progress.lines()
             if console.is_terminal:
                 live.update(
-                    Group(Text(head, style="bold"), _table(children, restarts), *map(Text, lines)),
+                    Group(
+                        Text(head, style="bold"),
+                        _table(children, restarts, progress.pages),
+                        *map(Text, lines),
+                    ),
                     refresh=True,
                 )
+            elif pages != progress.pages:
+                pages = progress.pages
+                console.print("metrics and health:", *(f"{name} {page}" for name, page in pages.items()))
             elif lines and "\n".join(lines) != printed:
                 printed = "\n".join(lines)
                 console.print(printed)
@@ -211,13 +218,16 @@ def _start_again(child: Child, now: float, console: Console) -> None:
     child.start(now)
 
 
-def _table(children: list[Child], restarts: dict[str, int]) -> Table:
+def _table(children: list[Child], restarts: dict[str, int], pages: dict[str, str]) -> Table:
     grid = Table(box=None, pad_edge=False, show_header=False)
     for child in children:
         again = restarts.get(child.name, 0)
         state = Text("up" if child.pid else "down", style="green" if child.pid else "red")
         times = "once" if again == 1 else f"{again} times"
-        grid.add_row(child.name, state, f"pid {child.pid or '-'}", f"started again {times}" if again else "")
+        page = Text(f"{pages[child.name]}/metrics" if child.name in pages else "", "dim")
+        grid.add_row(
+            child.name, state, f"pid {child.pid or '-'}", page, f"started again {times}" if again else ""
+        )
     return grid
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from shadowlane.cli.store import reader
 from shadowlane.errors import ShadowlaneError
+from shadowlane.processors.status import COMPONENTS, CONTROLLER
+from shadowlane.processors.watch.ask import ask_health
 from shadowlane.rollout.report import read_ledger, read_standing
 from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout, Settings
@@ -19,11 +21,24 @@ class Progress:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lines: list[str] = []
-        threading.Thread(target=self._run, name="up-status", daemon=True).start()
+        self.pages: dict[str, str] = {}
+        """Of each component that serves its pages: where."""
+        for work in (self._run, self._ask):
+            threading.Thread(target=work, name="up-status", daemon=True).start()
 
     def lines(self) -> list[str]:
         """The newest lines."""
         return self._lines
+
+    def _ask(self) -> None:
+        monitoring = self._settings.monitoring
+        while True:
+            self.pages = {
+                name: f"http://{monitoring.host}:{monitoring.port_of(name)}"
+                for name in (*COMPONENTS, CONTROLLER)
+                if ask_health(self._settings, name)
+            }
+            time.sleep(EVERY_S)
 
     def _run(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shadowlane import metrics
 from shadowlane.processors.watch import Board, Family, figures, watching
+from shadowlane.processors.watch.ask import ask_health
 from shadowlane.processors.watch.board import Loop
 from shadowlane.schemas.config import Settings
 from tests.services import free_port
@@ -24,7 +25,9 @@ class Component:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
-        self.board = Board("flags", unready=lambda: list(self.reasons), figures=self.figures)
+        self.board = Board(
+            "flags", unready=lambda: list(self.reasons), figures=self.figures, doing=lambda: "idles"
+        )
         self.loop: Loop = self.board.loop("event loop", within_s=60.0)
 
     def figures(self) -> Iterator[Family]:
@@ -127,3 +130,18 @@ def test_many_may_ask_at_once_and_one_who_says_nothing_holds_up_none(port: int) 
     finally:
         for each in silent:
             each.close()
+
+
+def test_only_this_deployment_s_component_is_asked(component: Component, port: int) -> None:
+    def settings(prefix: str) -> Settings:
+        return Settings.model_validate(
+            {"monitoring": {"flags_port": port}, "kafka": {"topic_prefix": prefix}}
+        )
+
+    health = ask_health(settings("shadowlane"), "flags")
+    assert health is not None
+    assert health["doing"] == "idles"
+    assert ask_health(settings("another"), "flags") is None
+    assert ask_health(Settings.model_validate({"monitoring": {"worker_port": port}}), "worker") is None
+    assert ask_health(Settings.model_validate({"monitoring": {"flags_port": 0}}), "flags") is None
+    assert ask_health(Settings.model_validate({"monitoring": {"flags_port": free_port()}}), "flags") is None
