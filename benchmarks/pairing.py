@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -38,10 +39,6 @@ PAIRS = 32_000
 ENVELOPE = 32
 PARTITIONS = 4
 ROUNDS = 3
-WORDS = ("the order was sent on monday and will be with you by thursday; here is how to follow it: " * 12)[
-    :1024
-]
-
 Lines = dict[int, tuple[list[bytes], list[bytes]]]  # by partition: served, shadow
 
 
@@ -101,22 +98,41 @@ def records(settings: Settings) -> Lines:
     common: dict[str, Any] = {"ts": 1_700_000_000_000, "completed_at": 1_700_000_000_900, "service": "s"}
     common |= {"route": "/v1/chat", "model": "m", "finish_reason": "stop", "status": 200, "latency_ms": 512.5}
     common |= {"input_tokens": 200, "output_tokens": 220, "attributes": {"tenant": "t1"}}
+    random, prose = Random(7), sentences(Random(8))  # noqa: S311
     for number in range(PAIRS):
         request_id = f"{number:032x}"
-        served = Response(request_id=request_id, role="served", output=WORDS, **common)
+        chosen = random.choices(prose, k=8)
+        stable, candidate = "".join(chosen), "".join([random.choice(prose), *chosen[1:]])
+        served = Response(request_id=request_id, role="served", output=stable, **common)
         shadow = Response(
             request_id=request_id,
             role="shadow",
             arm="candidate",
             rollout="bench",
             epoch="EPOCH",
-            output=WORDS[number % 90 :],
+            output=candidate,
             request={"model": "m", "messages": [{"role": "user", "content": "where is my order?"}]},
             **common,
         )
         for side, record in zip(lines[partition_of(request_id, PARTITIONS)], (served, shadow), strict=True):
             side.append(encode(record))
     return lines
+
+
+def sentences(random: Random) -> list[str]:
+    """20,000 of 128 characters: what they are made of repeats, as in prose, and what was written does not."""
+    letters, vocabulary = "etaoinshrdlucmfw", list[str]()
+    for _ in range(3000):
+        vocabulary.append("".join(random.choices(letters, range(16, 0, -1), k=random.randint(2, 9))))
+    weights = [1 / (rank + 5) for rank in range(len(vocabulary))]
+    words = iter(random.choices(vocabulary, weights, k=650_000))
+    found: list[str] = []
+    for _ in range(20_000):
+        sentence = next(words).capitalize()
+        while len(sentence) < 126:
+            sentence += " " + next(words)
+        found.append(sentence[:126] + ". ")
+    return found
 
 
 def fill(settings: Settings, lines: Lines) -> None:

@@ -38,6 +38,9 @@ def faust_options(settings: Settings, directory: str) -> dict[str, Any]:
         # Messages between Kafka and the agents: the bound on what still comes after reading has paused.
         "stream_buffer_maxsize": 64,
         "broker_max_poll_records": 64,
+        # Of one partition, in one answer. Faust reads an answer to its end before it turns to the next partition,
+        # so what there is of one side all waits for the other one. Kafka gives a larger message nevertheless.
+        "consumer_max_fetch_size": 256 * 1024,
         "stream_wait_empty": False,  # or a rebalance and a stop would wait for halves that wait
         "web_enabled": False,  # it would listen on 0.0.0.0
         "topic_disable_leader": True,

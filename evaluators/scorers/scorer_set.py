@@ -94,17 +94,17 @@ class ScorerSet:
         for scorer in self._scorers:
             if scorer.kind is Kind.SIDE:
                 for answer, scores in sides:
-                    value = _call(scorer, (request_body, answer), scored.failed)
+                    value = _call(scorer, scored.failed, request_body, answer)
                     _enter(scorer, value, answer, scores, scored.failed)
             elif scorer.kind is Kind.BOTH:
-                values = _call(scorer, (request_body, stable, candidate), scored.failed)
+                values = _call(scorer, scored.failed, request_body, stable, candidate)
                 if isinstance(values, tuple) and len(values) == 2:
                     for value, (answer, scores) in zip(values, sides, strict=True):
                         _enter(scorer, value, answer, scores, scored.failed)
                 elif values is not None:
                     scored.failed[scorer.name] = f"gave {_type(values)}, not (stable's, candidate's)"
             elif not stable.error:
-                value = _call(scorer, (request_body, stable, candidate), scored.failed)
+                value = _call(scorer, scored.failed, request_body, stable, candidate)
                 _enter(scorer, value, candidate, scored.candidate, scored.failed)
         self._judge(scored, bool(stable.error), bool(candidate.error))
         return scored
@@ -157,13 +157,16 @@ def units(rollout: Rollout) -> dict[str, Unit]:
 
 def _mean(weights: Mapping[str, float], scores: Mapping[str, float]) -> float | None:
     """The weighted mean over the scores that are there; None where none is."""
-    total = sum(weight for name, weight in weights.items() if name in scores)
-    if not total:
-        return None
-    return min(1.0, sum(weights[name] * scores[name] for name in weights if name in scores) / total)
+    total = weighted = 0.0
+    for name, weight in weights.items():
+        score = scores.get(name)
+        if score is not None:
+            total += weight
+            weighted += weight * score
+    return min(1.0, weighted / total) if total else None
 
 
-def _call(scorer: _Scorer, arguments: tuple[Any, ...], failed: dict[str, str]) -> Any:
+def _call(scorer: _Scorer, failed: dict[str, str], *arguments: Any) -> Any:
     try:
         return scorer.call(*arguments)
     except (KeyboardInterrupt, SystemExit):  # somebody stops the process
@@ -181,24 +184,24 @@ def _enter(
 ) -> None:
     if value is None:
         return
-    number = _number(value)
-    if number is None:
+    number = value if type(value) is float else _number(value)
+    if scorer.unit == "score" and number is not None and 0.0 <= number <= 1.0:  # nearly always
+        scores[scorer.name] = 0.0 if answer.error else abs(number)  # -0.0 is no score
+    elif number is None:
         failed[scorer.name] = f"gave {_type(value)}, not a number"
     elif not math.isfinite(number):
         failed[scorer.name] = f"gave {number}"
     elif scorer.unit != "score":
         scores[scorer.name] = number
-    elif -_ROUNDING <= number <= 1 + _ROUNDING:
+    elif -_ROUNDING <= number <= 1 + _ROUNDING:  # somebody's mean of ones
         scores[scorer.name] = 0.0 if answer.error else min(1.0, max(0.0, number))
     else:
         failed[scorer.name] = f"gave {number:g}, which is not in [0, 1]"
 
 
 def _number(value: Any) -> float | None:
-    if type(value) is float:
-        return value
     try:
-        return float(value) if isinstance(value, numbers.Real) else None
+        return float(value) if type(value) is bool or isinstance(value, numbers.Real) else None
     except Exception:  # an integer too large for a float, or a number type that can't
         return None
 

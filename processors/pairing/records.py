@@ -53,8 +53,10 @@ def read(side: Role, line: bytes) -> Response:
         raise CodecError(f"Response.role is {response.role[:50]!r} on the topic of {side} responses")
     check_arm(response)
     # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
-    # No record can be nested deeper than it has brackets, so nearly all are spared the attempt.
-    if line.count(b"[") + line.count(b"{") > 200:
+    # Only these two hold anything nested, and no record can be nested deeper than it has brackets, so nearly all
+    # are spared the attempt.
+    nested = response.request is not None or response.tool_calls is not None
+    if nested and line.count(b"[") + line.count(b"{") > 200:
         encode(response)
     return response
 
