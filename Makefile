@@ -39,12 +39,19 @@ check: $(STAMP)
 faults: $(STAMP)
 	$(BIN)/python -m faults --broker $(or $(BROKER),both) $(if $(ONLY),--only $(ONLY)) $(if $(FAULTS_JSON),--json $(FAULTS_JSON))
 
-bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))
+# What is measured beside pairing, in a venv of its own: it needs an older confluent-kafka.
+PEERS := .venv-peers
+$(PEERS)/.installed: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench: $(STAMP) $(PEERS)/.installed
+	BENCH_PEERS=$(PEERS)/bin/python $(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .demo
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .demo

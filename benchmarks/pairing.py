@@ -1,213 +1,224 @@
-"""Pairs per second through the Faust app, beside a plain consumer loop and what orjson alone would need.
+"""Pairs per second through the Faust app, beside stream processors that do the same, a plain loop, and orjson alone.
 
-    python benchmarks/pairing.py
+    python benchmarks/pairing.py            # the table
+    python benchmarks/pairing.py growth     # by payload, partitions and processes
 
-Both topics are full before the clock starts: 32 records an envelope, 1 KB of output on each side, four
-partitions, the embedded broker. The clock of the app and of the loop runs from the first message that they
-read to the time at which Kafka has the last pair; medians of the rounds, in one run.
+The topics are full before the clock starts. It runs from the first message that a process reads to the time at which
+the last pair can be read; the CPU is that of the whole process in this time. Every one has a process of its own, and
+all take turns within one run. `BENCH_PEERS` names the Python of a venv with requirements-peers.txt (`make bench` makes
+one): without it the peers are left out. `BENCH_KAFKA` names a broker to be measured in place of the embedded one.
 
 The loop is what one would write by hand: confluent-kafka, a dict, produce. It keeps no promise: what it has
 read and not paired is lost when it stops, and it knows no scores, no expiry and no repetitions.
 """
 
-import multiprocessing
-import multiprocessing.process
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import Producer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from shadowlane.processors.kafka import client_options, ensure_topics, producer_options
-from shadowlane.schemas.codec import encode, pack
+from benchmarks import pairing_peers
+from benchmarks.pairing_data import Lines, Load, configure, fill, records
+from shadowlane.evaluators.scorers.registry import find, make
+from shadowlane.processors.kafka import client_options, producer_options
+from shadowlane.schemas.codec import decode, pack
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Response
-from shadowlane.schemas.topics import partition_of
 from tests.services import embedded_broker  # found where the script is run from
 
-PAIRS = 32_000
-ENVELOPE = 32
-PARTITIONS = 4
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
-Lines = dict[int, tuple[list[bytes], list[bytes]]]  # by partition: served, shadow
+LOAD = Load()
+WAYS = {
+    "faust_scored": "pairing in Faust, the default scorers",
+    "faust": "pairing in Faust, no scorers",
+    "quix": "quixstreams, RocksDB and changelog, a record a message",
+    "quix_envelopes": "quixstreams, RocksDB and changelog, the same envelopes",
+    "bytewax": "bytewax, its recovery store on, the same envelopes",
+    "plain_loop": "a plain confluent-kafka loop, which survives nothing",
+}
+PEERS = os.path.abspath(peers) if (peers := os.environ.get("BENCH_PEERS")) else ""
+
+
+@dataclass
+class Measured:
+    """One round: pairs a second by the clock, and µs of CPU a pair."""
+
+    rate: float
+    cpu_us: float
 
 
 def run() -> dict[str, Any]:
-    """Pairs per second by way of pairing; prints a table."""
-    with embedded_broker() as broker:
-        lines = records(configure(broker.bootstrap_servers, "none", scored=True))
-        rates: dict[str, list[float]] = {
-            "faust_scored": [],
-            "faust": [],
-            "plain_loop": [],
-            "orjson_floor": [],
-        }
-        for number in range(ROUNDS):
-            for name in rates:
-                if name == "orjson_floor":
-                    rates[name].append(floor(lines))
-                    continue
-                settings = configure(
-                    broker.bootstrap_servers,
-                    f"bench-{name.replace('_', '-')}-{number}",
-                    scored=name == "faust_scored",
-                )
-                fill(settings, lines)
-                target = plain_loop if name == "plain_loop" else faust_app
-                with process(target, settings) as (child, started):
-                    end = last_pair(settings, child)
-                    rates[name].append(PAIRS / (end - started.value))
-    result = {name: round(statistics.median(values)) for name, values in rates.items()}
-    print(f"{'pairs per second':<44}{'median':>9}   {'lowest':>9} {'highest':>9}")
-    for name, label in (
-        ("faust_scored", "the Faust app, default scorers"),
-        ("faust", "the Faust app, no scorers"),
-        ("plain_loop", "a plain confluent-kafka loop, no promises"),
-        ("orjson_floor", "orjson alone: decode two, encode the pair"),
-    ):
-        print(f"{label:<44}{result[name]:>9,}   {min(rates[name]):>9,.0f} {max(rates[name]):>9,.0f}")
-    return {"pairs": PAIRS, "records_per_envelope": ENVELOPE, "rounds": ROUNDS, "pairs_per_second": result}
-
-
-def configure(bootstrap: str, prefix: str, *, scored: bool) -> Settings:
-    rollout: dict[str, Any] = {"name": "bench", "candidate": {"base_url": "http://127.0.0.1"}}
-    if not scored:
-        rollout["scorers"] = []
-    return Settings.model_validate(
-        {
-            "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "partitions": PARTITIONS},
-            "rollouts": [rollout],
-        }
+    """Pairs per second and CPU by way of pairing; prints a table."""
+    lines = records(LOAD)
+    ways = [way for way in WAYS if PEERS or not way.startswith(("quix", "bytewax"))]
+    found: dict[str, list[Measured]] = defaultdict(list)
+    with broker() as bootstrap:
+        for _ in range(ROUNDS):
+            for way in ways:
+                found[way].append(measure(way, bootstrap, lines, LOAD))
+            found["orjson_floor"].append(floor(lines, LOAD))
+    if not PEERS:
+        print("without quixstreams and bytewax: BENCH_PEERS is not set")
+    print(f"{'':<58}{'pairs/s':>9}{'lowest':>9}{'highest':>9}{'CPU µs/pair':>13}")
+    result = {}
+    for way, label in (WAYS | {"orjson_floor": "orjson alone: decode two, encode the pair"}).items():
+        if way in found:
+            rates, cpu = [m.rate for m in found[way]], statistics.median(m.cpu_us for m in found[way])
+            result[way] = {
+                "pairs_per_second": round(statistics.median(rates)),
+                "cpu_us_per_pair": round(cpu, 1),
+            }
+            print(
+                f"{label:<58}{statistics.median(rates):>9,.0f}{min(rates):>9,.0f}{max(rates):>9,.0f}{cpu:>13.1f}"
+            )
+    scorers = scorers_alone(lines)
+    share = scorers / result["faust_scored"]["cpu_us_per_pair"]
+    print(
+        f"the default scorers alone, on the same pairs: {scorers:.1f} µs a pair, {share:.0%} of the CPU with them on"
     )
+    return {
+        "pairs": LOAD.pairs,
+        "records_per_envelope": LOAD.envelope,
+        "rounds": ROUNDS,
+        "ways": result,
+        "scorers_us_per_pair": round(scorers, 1),
+        "scorers_share": round(share, 3),
+    }
 
 
-def records(settings: Settings) -> Lines:
-    epochs = {scored: configure("none", "none", scored=scored).rollouts[0].epoch for scored in (True, False)}
-    assert epochs[True] != epochs[False]
-    lines: Lines = {partition: ([], []) for partition in range(PARTITIONS)}
-    common: dict[str, Any] = {"ts": 1_700_000_000_000, "completed_at": 1_700_000_000_900, "service": "s"}
-    common |= {"route": "/v1/chat", "model": "m", "finish_reason": "stop", "status": 200, "latency_ms": 512.5}
-    common |= {"input_tokens": 200, "output_tokens": 220, "attributes": {"tenant": "t1"}}
-    random, prose = Random(7), sentences(Random(8))  # noqa: S311
-    for number in range(PAIRS):
-        request_id = f"{number:032x}"
-        chosen = random.choices(prose, k=8)
-        stable, candidate = "".join(chosen), "".join([random.choice(prose), *chosen[1:]])
-        served = Response(request_id=request_id, role="served", output=stable, **common)
-        shadow = Response(
-            request_id=request_id,
-            role="shadow",
-            arm="candidate",
-            rollout="bench",
-            epoch="EPOCH",
-            output=candidate,
-            request={"model": "m", "messages": [{"role": "user", "content": "where is my order?"}]},
-            **common,
-        )
-        for side, record in zip(lines[partition_of(request_id, PARTITIONS)], (served, shadow), strict=True):
-            side.append(encode(record))
-    return lines
-
-
-def sentences(random: Random) -> list[str]:
-    """20,000 of 128 characters: what they are made of repeats, as in prose, and what was written does not."""
-    letters, vocabulary = "etaoinshrdlucmfw", list[str]()
-    for _ in range(3000):
-        vocabulary.append("".join(random.choices(letters, range(16, 0, -1), k=random.randint(2, 9))))
-    weights = [1 / (rank + 5) for rank in range(len(vocabulary))]
-    words = iter(random.choices(vocabulary, weights, k=650_000))
-    found: list[str] = []
-    for _ in range(20_000):
-        sentence = next(words).capitalize()
-        while len(sentence) < 126:
-            sentence += " " + next(words)
-        found.append(sentence[:126] + ". ")
-    return found
-
-
-def fill(settings: Settings, lines: Lines) -> None:
-    topics, epoch = settings.kafka.topics, settings.rollouts[0].epoch.encode()
-    ensure_topics(settings.kafka)
-    producer = Producer(producer_options(settings.kafka, "bench"))
-    for partition, sides in lines.items():
-        for topic, side in zip((topics.served, topics.shadow), sides, strict=True):
-            for start in range(0, len(side), ENVELOPE):
-                envelope = pack(side[start : start + ENVELOPE]).replace(b"EPOCH", epoch)
-                producer.produce(topic, envelope, partition=partition)
-                producer.poll(0)
-    assert producer.flush(60) == 0
+def growth() -> None:
+    """How the Faust app's rate changes with the payload, the partitions and the processes; prints a table."""
+    each = {
+        "1 KB": (LOAD, 1),
+        "16 KB": (replace(LOAD, pairs=4_000, size=16 * 1024, envelope=8), 1),
+        "256 KB": (replace(LOAD, pairs=400, size=256 * 1024, envelope=1), 1),
+        "128 records an envelope": (replace(LOAD, envelope=128), 1),
+        "1 partition": (replace(LOAD, partitions=1), 1),
+        "16 partitions": (replace(LOAD, partitions=16), 1),
+        "2 processes": (LOAD, 2),
+    }
+    print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'loop':>12}{'floor':>12}")
+    with broker() as bootstrap:
+        for label, (load, processes) in each.items():
+            lines = records(load)
+            row = f"{label:<26}"
+            for way in ("faust", "faust_scored"):
+                rounds = [measure(way, bootstrap, lines, load, processes) for _ in range(ROUNDS)]
+                row += f"{statistics.median(m.rate for m in rounds):>12,.0f}"
+                row += f"{statistics.median(m.cpu_us for m in rounds):>9,.0f}"
+            row += (
+                f"{measure('plain_loop', bootstrap, lines, load).rate:>12,.0f}"
+                if processes == 1
+                else " " * 12
+            )
+            print(f"{row}{floor(lines, load).rate:>12,.0f}", flush=True)
 
 
 @contextmanager
-def process(target: Any, settings: Settings) -> Iterator[tuple[multiprocessing.process.BaseProcess, Any]]:
-    context = multiprocessing.get_context("spawn")
-    started = context.Value("d")
-    child = context.Process(target=target, args=(settings.model_dump_json(), started))
-    child.start()
+def broker() -> Iterator[str]:
+    address = os.environ.get("BENCH_KAFKA")
+    given = nullcontext(SimpleNamespace(bootstrap_servers=address))
+    with given if address else embedded_broker() as one:
+        yield one.bootstrap_servers
+
+
+def measure(way: str, bootstrap: str, lines: Lines, load: Load, processes: int = 1) -> Measured:
+    prefix = f"bench-{uuid4().hex[:8]}"
+    settings = configure(bootstrap, prefix, load, scored=way == "faust_scored")
+    command = [sys.executable, __file__, "child", way, settings.model_dump_json()]
+    if way.startswith(("quix", "bytewax")):
+        command = [PEERS, pairing_peers.__file__, way, bootstrap, prefix]
+    if processes == 1:
+        fill(settings, lines, load, single=way == "quix")
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(processes)]
     try:
-        yield child, started
+        if processes > 1:
+            time.sleep(20)  # all of them are in the group, or one would have read it all
+            fill(settings, lines, load)
+        started, cpu = float("inf"), 0.0
+        for child in children:
+            assert child.stdout is not None
+            started = min(started, float(child.stdout.readline()))
+            cpu -= cpu_seconds(child.pid)
+        end = last_pair(settings, children, load)
+        cpu += sum(cpu_seconds(child.pid) for child in children)
     finally:
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGTERM)
-        child.join(30)
-        child.kill()
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+        for child in children:
+            try:
+                child.wait(15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+    return Measured(load.pairs / (end - started), cpu / load.pairs * 1e6)
 
 
-def last_pair(settings: Settings, child: multiprocessing.process.BaseProcess) -> float:
-    """When Kafka got the last pair, in Unix seconds."""
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process, as Linux counts it."""
+    numbers = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def last_pair(settings: Settings, children: list[subprocess.Popen[bytes]], load: Load) -> float:
+    """When the last pair can be read, in Unix seconds. By the clock: quixstreams hands its input's times on."""
     options = {"group.id": "bench", "fetch.wait.max.ms": 20}
     consumer = Consumer(client_options(settings.kafka, "bench") | options)
-    consumer.assign([TopicPartition(settings.kafka.topics.pairs, n, 0) for n in range(PARTITIONS)])
-    seen, last = 0, 0
-    while seen < PAIRS:
-        assert child.is_alive(), f"it stopped with exit code {child.exitcode}"
-        for message in consumer.consume(1000, 0.1):
+    consumer.assign([TopicPartition(settings.kafka.topics.pairs, n, 0) for n in range(load.partitions)])
+    seen = 0
+    while seen < load.pairs:
+        for child in children:
+            assert child.poll() is None, f"it stopped with exit code {child.returncode}"
+        for message in consumer.consume(1000, 0.02):
             assert message.error() is None, message.error()
             seen += (message.value() or b"").count(b"\n") + 1
-            last = max(last, message.timestamp()[1])
+    last = time.time()
     consumer.close()
-    return last / 1000
+    return last
 
 
-def faust_app(settings: str, started: Any) -> None:
+def faust_app(settings: Settings) -> None:
     from shadowlane.processors.app import run as pair
     from shadowlane.processors.pairing.service import Pairing
 
-    take = Pairing.take
+    clock, take = pairing_peers.Clock(), Pairing.take
 
     def first_take(self: Pairing, *arguments: Any) -> None:
-        started.value = time.time()
+        clock.start()
         Pairing.take = take  # type: ignore[method-assign]  # the clock starts once, and costs nothing after
         take(self, *arguments)
 
     Pairing.take = first_take  # type: ignore[method-assign]
-    pair(Settings.model_validate_json(settings))
+    pair(settings)
 
 
-def plain_loop(raw: str, started: Any) -> None:
-    settings = Settings.model_validate_json(raw)
-    topics = settings.kafka.topics
+def plain_loop(settings: Settings) -> None:
+    topics, partitions = settings.kafka.topics, range(settings.kafka.partitions)
     options: dict[str, Any] = {"group.id": "plain", "fetch.wait.max.ms": 20, "enable.auto.commit": False}
     consumer = Consumer(client_options(settings.kafka, "plain") | options)
-    consumer.assign(
-        [TopicPartition(t, n, 0) for t in (topics.served, topics.shadow) for n in range(PARTITIONS)]
-    )
-    producer = Producer(producer_options(settings.kafka, "plain"))
+    consumer.assign([TopicPartition(t, n, 0) for t in (topics.served, topics.shadow) for n in partitions])
+    producer, clock = Producer(producer_options(settings.kafka, "plain")), pairing_peers.Clock()
     waiting: dict[str, dict[str, Any]] = {}
-    out: dict[int, list[bytes]] = {n: [] for n in range(PARTITIONS)}
+    out: dict[int, list[bytes]] = {n: [] for n in partitions}
     while True:
         for message in consumer.consume(1000, 0.05):
-            started.value = started.value or time.time()
+            clock.start()
             for line in (message.value() or b"").split(b"\n"):
                 half = orjson.loads(line)
                 other = waiting.pop(half["request_id"], None)
@@ -216,34 +227,52 @@ def plain_loop(raw: str, started: Any) -> None:
                     continue
                 partition = message.partition()
                 assert partition is not None
-                out[partition].append(orjson.dumps(joined(other, half)))
+                out[partition].append(orjson.dumps(pairing_peers.pair(other, half)))
         for partition, pairs in out.items():
-            for start in range(0, len(pairs), ENVELOPE):
-                producer.produce(topics.pairs, pack(pairs[start : start + ENVELOPE]), partition=partition)
+            for start in range(0, len(pairs), LOAD.envelope):
+                producer.produce(
+                    topics.pairs, pack(pairs[start : start + LOAD.envelope]), partition=partition
+                )
             pairs.clear()
         producer.poll(0)
 
 
-def floor(lines: Lines) -> float:
-    started = time.perf_counter()
+def floor(lines: Lines, load: Load) -> Measured:
+    started, cpu = time.perf_counter(), time.process_time()
     for served, shadow in lines.values():
         for one, two in zip(served, shadow, strict=True):
-            orjson.dumps(joined(orjson.loads(one), orjson.loads(two)))
-    return PAIRS / (time.perf_counter() - started)
+            orjson.dumps(pairing_peers.pair(orjson.loads(one), orjson.loads(two)))
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return Measured(load.pairs / elapsed, cpu / load.pairs * 1e6)
 
 
-def joined(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
-    served, shadow = (one, two) if one["role"] == "served" else (two, one)
-    return {
-        "request_id": one["request_id"],
-        "ts": one["ts"],
-        "service": one["service"],
-        "route": one["route"],
-        "request": shadow["request"],
-        "stable": served,
-        "candidate": shadow,
-    }
+def scorers_alone(lines: Lines, pairs: int = 4000) -> float:
+    """µs of CPU a pair that the default scorers' functions take, called one after the other, nothing around them."""
+    rollout = configure("none", "none", LOAD, scored=True).rollouts[0]
+    calls = []
+    for scorer in rollout.scorers:
+        target, mark = find(scorer.name, "")
+        calls.append((mark.kind, make(target, mark, scorer.options, {}, "")))
+    halves = [
+        (decode(Response, one), decode(Response, two))
+        for served, shadow in lines.values()
+        for one, two in zip(served[: pairs // len(lines)], shadow, strict=False)
+    ]
+    started = time.process_time()
+    for stable, candidate in halves:
+        for kind, call in calls:
+            if kind == "side":
+                call(candidate.request, stable)
+                call(candidate.request, candidate)
+            else:
+                call(candidate.request, stable, candidate)
+    return (time.process_time() - started) / len(halves) * 1e6
 
 
 if __name__ == "__main__":
-    run()
+    if sys.argv[1:2] == ["child"]:
+        {"plain_loop": plain_loop}.get(sys.argv[2], faust_app)(Settings.model_validate_json(sys.argv[3]))
+    elif sys.argv[1:] == ["growth"]:
+        growth()
+    else:
+        run()

@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = {
     "mirror": "the mirror on the request path, beside a bare Producer.produce",
-    "pairing": "pairs a second through Faust, beside a plain consumer loop and the orjson floor",
+    "pairing": "pairs a second through Faust, beside quixstreams, bytewax, a plain loop and the orjson floor",
     "store": "rows a second into the store",
     "latency": "from a request's end to its row in the store",
     "detection": "pairs until a change is detected, beside Wald's test",
