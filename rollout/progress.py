@@ -56,13 +56,9 @@ class Progress:
 
     def doing(self) -> str:
         """In a few words. From any thread."""
-        role = {None: "", True: "leads, ", False: "stands by, "}[self.leads]
-        last = (
-            f"last good poll {time.time() - self.polled_at:.0f} s ago"
-            if self.polled_at
-            else "no good poll yet"
-        )
-        return role + last
+        if not self.polled_at:
+            return "no good poll yet"
+        return f"last good poll {time.time() - self.polled_at:.0f} s ago"
 
     def figures(self) -> Iterator[Family]:
         """From any thread. Rollouts' states are told by the one that leads."""

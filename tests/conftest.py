@@ -9,7 +9,11 @@ from shadowlane.embedded.kafka.jars import UNREACHABLE
 pytest_plugins = ["tests.services"]
 
 # What a machine may lack, by the beginning of the reason that the test gives. In CI, any other skip is a fault.
-MAY_BE_MISSING = ("docker compose is not installed", f"Apache Kafka: {UNREACHABLE}")
+MAY_BE_MISSING = (
+    "docker compose is not installed",
+    "promtool is not installed",
+    f"Apache Kafka: {UNREACHABLE}",
+)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

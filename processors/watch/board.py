@@ -49,7 +49,7 @@ class Board:
     """Where a component says how it is. Written by its own threads, read by those that serve and watch.
 
     ``unready``, ``figures`` and ``doing`` may be called from any thread at any time, also before the component runs.
-    What they give is for everybody to see: sentences and numbers of ours, no text from traffic, from Kafka or from the store.
+    What they give is for everybody to see: sentences and numbers of ours, no text from traffic, Kafka or the store.
 
     Args:
         component: as in ``shadowlane run COMPONENT``.

@@ -1,7 +1,7 @@
 """Ends a process that no longer progresses, so that whoever supervises it starts it again.
 
 Faust's agents may die without a word, its conductor may hand out nothing, and a gap in what is acknowledged may stop
-its commits; a scorer may never return. What a stall is, :mod:`shadowlane.processors.watch.stall` says.
+its commits; a loop may be blocked for good. What a stall is, :mod:`shadowlane.processors.watch.stall` says.
 """
 
 import dataclasses

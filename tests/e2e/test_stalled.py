@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 from pathlib import Path
 
@@ -9,21 +10,26 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.system import System, free_ports, running
+from shadowlane.metrics import ALL
 from tests.e2e.candidate import answer
 from tests.services import running as running_module
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 60
-SCORER = """
-import pathlib, time
-from shadowlane.evaluators.scorers import pair_scorer
+HANGS_ONCE = """
+import pathlib, sys, time
+if "pairing" in sys.orig_argv:
+    from shadowlane.processors.pairing.service import Pairing
+    take = Pairing.take
 
-@pair_scorer
-def hangs_once(request, stable, candidate, marker=""):
-    if not pathlib.Path(marker).exists():
-        pathlib.Path(marker).touch()
-        time.sleep(3600)
-    return 1.0
+    def hangs_once(self, *arguments):
+        marker = pathlib.Path({marker!r})
+        if not marker.exists():
+            marker.touch()
+            time.sleep(3600)
+        return take(self, *arguments)
+
+    Pairing.take = hangs_once
 """
 
 
@@ -50,12 +56,9 @@ def await_new_start(system: System, pid: int | None) -> None:
         time.sleep(0.1)
 
 
-def test_a_scorer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "hanging.py").write_text(SCORER, encoding="utf-8")
-    package = tmp_path / "hanging-1.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[shadowlane.scorers]\nhangs_once = hanging:hangs_once\n")
+def test_a_loop_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Python runs this module of that name at its start, wherever it finds it.
+    (tmp_path / "sitecustomize.py").write_text(HANGS_ONCE.format(marker=str(tmp_path / "hung")))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     candidate, worker, pairing, sink, controller = free_ports(5)
     settings = {
@@ -76,10 +79,7 @@ def test_a_scorer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             {
                 "name": "r",
                 "candidate": {"model": "desk-2", "base_url": f"http://127.0.0.1:{candidate}/v1"},
-                "scorers": [
-                    {"name": "answered", "quality_weight": 1},
-                    {"name": "hangs_once", "options": {"marker": str(tmp_path / "hung")}},
-                ],
+                "scorers": [{"name": "answered", "quality_weight": 1}],
                 "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0}],
             }
         ],
@@ -112,8 +112,15 @@ def test_a_scorer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             for path in ("/healthz", "/readyz")
             for port in (worker, pairing, sink, controller)
         )
+        exposed = {
+            line.split()[2]
+            for port in (worker, pairing, sink, controller)
+            for line in ask(port, "/metrics")[1].splitlines()
+            if line.startswith("# TYPE shadowlane_")
+        }
+        assert exposed == {m.name for m in ALL if not re.match("shadowlane_(mirror|flags)_", m.name)}
         log = (tmp_path / "system" / "data" / "logs" / "pairing.log").read_text(encoding="utf-8")
-    assert "hanging.py" in log  # where it hung
+    assert "in hangs_once" in log  # where it hung
     told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     (stall,) = [line for line in told if line["level"] == "critical"]
     assert "its event loop does not turn" in stall["message"]
