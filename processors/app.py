@@ -68,7 +68,7 @@ def run(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Halves that wait are many objects that stay: by default a fifth of the time goes into looking through
     # them for cycles again and again, and they have none.
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")

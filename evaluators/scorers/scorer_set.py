@@ -95,17 +95,20 @@ class ScorerSet:
             if scorer.kind is Kind.SIDE:
                 for answer, scores in sides:
                     value = _call(scorer, scored.failed, request_body, answer)
-                    _enter(scorer, value, answer, scores, scored.failed)
+                    if value is not None:
+                        _enter(scorer, value, answer, scores, scored.failed)
             elif scorer.kind is Kind.BOTH:
                 values = _call(scorer, scored.failed, request_body, stable, candidate)
                 if isinstance(values, tuple) and len(values) == 2:
                     for value, (answer, scores) in zip(values, sides, strict=True):
-                        _enter(scorer, value, answer, scores, scored.failed)
+                        if value is not None:
+                            _enter(scorer, value, answer, scores, scored.failed)
                 elif values is not None:
                     scored.failed[scorer.name] = f"gave {_type(values)}, not (stable's, candidate's)"
             elif not stable.error:
                 value = _call(scorer, scored.failed, request_body, stable, candidate)
-                _enter(scorer, value, candidate, scored.candidate, scored.failed)
+                if value is not None:
+                    _enter(scorer, value, candidate, scored.candidate, scored.failed)
         self._judge(scored, bool(stable.error), bool(candidate.error))
         return scored
 
@@ -182,8 +185,6 @@ def _call(scorer: _Scorer, failed: dict[str, str], *arguments: Any) -> Any:
 def _enter(
     scorer: _Scorer, value: Any, answer: Response, scores: dict[str, float], failed: dict[str, str]
 ) -> None:
-    if value is None:
-        return
     number = value if type(value) is float else _number(value)
     if scorer.unit == "score" and number is not None and 0.0 <= number <= 1.0:  # nearly always
         scores[scorer.name] = 0.0 if answer.error else abs(number)  # -0.0 is no score

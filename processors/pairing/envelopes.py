@@ -7,7 +7,7 @@ memory has to be kept anywhere else (docs/decisions/0003-the-log-is-the-state.md
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shadowlane.schemas.events import Role
 
@@ -28,10 +28,10 @@ class Envelope:
     offset: int
     acknowledge: Callable[[], object]
     open: int = 1
+    source: Source = field(init=False)
 
-    @property
-    def source(self) -> Source:
-        return self.side, self.partition
+    def __post_init__(self) -> None:
+        self.source = (self.side, self.partition)
 
 
 class Unacknowledged:

@@ -73,6 +73,7 @@ class Pairing:
         self._wall = wall
         self._wake = wake
         self._settled: deque[tuple[Done, Exception | None]] = deque()
+        self._touched: set[Source] = set()  # whose envelopes some of what has settled held
         self._written: Counter[str] = Counter()
         self._out: Counter[tuple[str, str]] = Counter()  # outcome and reason
         self._failed_scorers: Counter[tuple[str, str]] = Counter()
@@ -114,6 +115,8 @@ class Pairing:
         while self._settled:
             then, error = self._settled.popleft()
             then(error)
+        touched, self._touched = self._touched, set()
+        self._acknowledge(touched)
 
     def drop(self, partitions: set[int]) -> None:
         """Forgets what waits of partitions that were taken away; whoever has them now reads it again."""
@@ -218,7 +221,7 @@ class Pairing:
         if error is not None:
             raise BrokerError(f"pair {match.pair_id} was not written, so pairing stops: {error}") from error
         self._join.delivered(match)
-        self._acknowledge({envelope.source for envelope in match.envelopes})
+        self._touched.update([envelope.source for envelope in match.envelopes])
 
     def _bury(self, envelope: Envelope, number: int, line: bytes, reason: str) -> None:
         letter = dead_letter(
@@ -244,7 +247,7 @@ class Pairing:
                 f"dead letter {letter.dead_letter_id} was not written, so pairing stops: {error}"
             ) from error
         envelope.open -= 1
-        self._acknowledge({envelope.source})
+        self._touched.add(envelope.source)
 
     def _produce(self, topic: str, record: Pair | DeadLetter, then: Done) -> None:
         partition = partition_of(record.request_id, self._partitions[topic])
