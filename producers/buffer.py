@@ -14,9 +14,10 @@ counts it exactly.
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from shadowlane.producers.ledger import Drop, Ledger, Row
+from shadowlane.producers.ledger import MINUTE_MS, Drop, Ledger, Row
 
 
 class Booked(Protocol):
@@ -183,28 +184,32 @@ class Buffer(Generic[T]):
                 self.collect()
             return self._queue[0] if self._queue else None
 
-    def take(self) -> T | None:
-        """The oldest item in the queue. It stays pending, and its bytes reserved, until settled."""
-        item = self.head()
-        if item is None:
-            return None
-        ts, service, route = item.ts, item.service, item.route  # which may take a service's own redactor
+    def take(self, most: int = 1) -> list[T]:
+        """The oldest items in the queue, so many at most. They stay pending, and their bytes reserved, until
+        settled. For the thread that empties the queue, and no other."""
         with self.lock:
-            self._queue.popleft()
-            self._taken += 1
-            self.ledger.add(ts, service, route, Row.ELIGIBLE)  # not on the service's path
-            return item
+            self.collect()
+            items = list(islice(self._queue, most))
+        counts = _counted(items)  # asks for routes, which may take a service's own redactor: under no lock
+        with self.lock:
+            for (minute, service, route), count in counts.items():  # not on the service's path
+                self.ledger.add(minute, service, route, Row.ELIGIBLE, count=count)
+            for _ in items:
+                self._queue.popleft()
+            self._taken += len(items)
+        return items
 
     def eligible(self) -> int:
         """Requests collected or refused so far; those still in the queue are not in the ledger yet."""
         with self.lock:
             return self.ledger.total(Row.ELIGIBLE) + len(self._queue)
 
-    def reprice(self, item: T, cost: int) -> None:
-        """A taken item takes up ``cost`` bytes from now on; encoded, a stream is a fraction of what came."""
+    def reprice(self, costs: Iterable[tuple[T, int]]) -> None:
+        """Taken items take up so many bytes from now on; encoded, a stream is a fraction of what came."""
         with self.lock:
-            self.reserved += cost - item.cost
-            item.cost = cost
+            for item, cost in costs:
+                self.reserved += cost - item.cost
+                item.cost = cost
 
     def queued(self) -> int:
         """Requests that can be taken, the uncollected ones included."""
@@ -212,11 +217,13 @@ class Buffer(Generic[T]):
 
     def settle(self, items: Iterable[Booked], row: Row, reason: str = "") -> None:
         """Each taken item is settled exactly once: ``mirrored``, or ``dropped`` with a reason."""
+        items = list(items)
+        counts = _counted(items)
         with self.changed:
-            for item in items:
-                self.ledger.add(item.ts, item.service, item.route, row, reason)
-                self.reserved -= item.cost
-                self._taken -= 1
+            for (minute, service, route), count in counts.items():
+                self.ledger.add(minute, service, route, row, reason, count)
+            self.reserved -= sum([item.cost for item in items])
+            self._taken -= len(items)
             self.changed.notify_all()
 
     def close(self, reason: str) -> None:
@@ -233,3 +240,8 @@ class Buffer(Generic[T]):
         self.closed_reason = Drop.SHUTDOWN
         self._forked = True
         self._incoming.clear()
+
+
+def _counted(items: Iterable[Booked]) -> Counter[tuple[int, str, str]]:
+    """Items by minute, service and route."""
+    return Counter([(item.ts // MINUTE_MS * MINUTE_MS, item.service, item.route) for item in items])

@@ -115,11 +115,6 @@ class Exchange:
     def queued_at(self) -> float:
         return self.ended
 
-    @property
-    def completed_at(self) -> int:
-        """Unix milliseconds."""
-        return self.ts + round((self.ended - self.started) * 1000)
-
     def say(self, key: str, traceparent: str) -> None:
         """What the attachment knows of it; what the service itself says comes first."""
         self._own_key = key

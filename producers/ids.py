@@ -4,6 +4,8 @@ import os
 import re
 
 _ALLOWED = re.compile(r"[0-9A-Za-z_.-]{1,200}")
+_48_BITS = (1 << 48) - 1
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -13,9 +15,8 @@ def new_request_id(now_ms: int) -> str:
     The random part comes from the operating system and from no generator that a service may have seeded,
     or that a forked child would share with its parent.
     """
-    random = int.from_bytes(os.urandom(10), "big")
-    high, low = random >> 68, random & ((1 << 62) - 1)
-    return f"{now_ms & ((1 << 48) - 1):012x}7{high:03x}{(0b10 << 62) | low:016x}"
+    random = os.urandom(10).hex()
+    return f"{now_ms & _48_BITS:012x}7{random[:3]}{_VARIANT[random[3]]}{random[4:19]}"
 
 
 def valid_request_id(text: str) -> bool:

@@ -16,11 +16,13 @@ from shadowlane.producers.buffer import Buffer
 from shadowlane.producers.ledger import Drop, Ledger, Row
 from shadowlane.producers.link import Link
 from shadowlane.producers.log import Log
-from shadowlane.producers.worker import Encoder, Item, Worker
+from shadowlane.producers.worker import BATCH, Encoder, Item, Worker
 from shadowlane.schemas.topics import Topics
 
 ROUND_S = 0.01
 IDLE_S = 1.0
+SLICE_S = 100e-6
+REST_S = 20e-6
 
 T = TypeVar("T", bound=Item)
 
@@ -150,7 +152,7 @@ class Pipeline(Generic[T]):
             self._topics,
             hold_s=self._hold_s,
             report=self.log.problem,
-            pause=_let_others_run,
+            pause=_Pause(),
         )
         while True:
             try:
@@ -180,8 +182,8 @@ class Pipeline(Generic[T]):
     def _shut(self, reason: str) -> None:
         """Drop everything, now and from now on."""
         self.buffer.close(reason)
-        while (item := self.buffer.take()) is not None:
-            self.buffer.settle([item], Row.DROPPED, reason)
+        while items := self.buffer.take(BATCH):
+            self.buffer.settle(items, Row.DROPPED, reason)
         with self.buffer.changed:
             self._thread = None
             self.buffer.changed.notify_all()
@@ -204,7 +206,16 @@ class _Wake:
         self._lock.acquire(timeout=timeout)
 
 
-def _let_others_run() -> None:
-    # Releases the GIL, so that a thread of the service waits for one request's encoding and not for Python's
-    # switch interval of 5 ms.
-    time.sleep(0)
+class _Pause:
+    """Lets the service's threads run, after each ``SLICE_S`` of work. A thread that waits for Python's lock gets it
+    only from one that really lets go: handing it back and forth after each request, or taking it again at once,
+    costs both more than the encoding does."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def __call__(self) -> None:
+        now = time.perf_counter()
+        if now - self._since >= SLICE_S:
+            time.sleep(REST_S)
+            self._since = time.perf_counter()

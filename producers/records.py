@@ -111,7 +111,7 @@ class ExchangeEncoder:
             model=model,
             body=body,
             attributes=attributes,
-            traceparent=valid_traceparent(exchange.traceparent),
+            traceparent=valid_traceparent(exchange.traceparent) if exchange.traceparent else "",
         )
 
     def _response(self, exchange: Exchange) -> Response:
@@ -121,8 +121,8 @@ class ExchangeEncoder:
             error = Failure.THROTTLED if exchange.status in THROTTLED else Failure.HTTP
         return Response(
             request_id=exchange.request_id,
-            ts=exchange.ts,
-            completed_at=exchange.completed_at,
+            ts=(ts := exchange.ts),
+            completed_at=ts + round((exchange.ended - exchange.started) * 1000),
             service=exchange.service,
             route=exchange.route,
             role=Role.SERVED,
@@ -133,7 +133,7 @@ class ExchangeEncoder:
             latency_ms=round((exchange.ended - exchange.started) * 1000, 3),
             attempts=exchange.attempts,
             attributes=dict(exchange.attributes),
-            traceparent=valid_traceparent(exchange.traceparent),
+            traceparent=valid_traceparent(exchange.traceparent) if exchange.traceparent else "",
         )
 
     def _read_response(self, exchange: Exchange, response: Response) -> None:
@@ -202,11 +202,15 @@ def redact_records(
 def _redact_all_but_body(redactor: Redactor, request: MirroredRequest, response: Response) -> None:
     """Everything that may hold what a user or a model wrote, in place."""
     request.key = response.key = redactor.key(request.key)
-    request.attributes = redactor.json(request.attributes)
-    response.attributes = redactor.json(response.attributes)
+    if request.attributes:
+        request.attributes = redactor.json(request.attributes)
+    if response.attributes:
+        response.attributes = redactor.json(response.attributes)
     response.output = redactor.text(response.output)
-    response.error_message = redactor.text(response.error_message)
-    response.tool_calls = redactor.json(response.tool_calls)
+    if response.error_message:
+        response.error_message = redactor.text(response.error_message)
+    if response.tool_calls is not None:
+        response.tool_calls = redactor.json(response.tool_calls)
 
 
 class _LeftOutError(Exception):

@@ -79,28 +79,41 @@ def _json(value: Any, nested: int) -> Any:
 
 
 def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+    members = []
     changed = False
     for name, member in value.items():
-        new_name = _text(name, 0)
-        new: Any = "[secret]" if _is_secret(name, member) else _json(member, nested)
-        changed |= new is not member or new_name != name
-        while new_name in out:  # two addresses as names of members are two members
-            new_name += "'"
-        out[new_name] = new
-    return out if changed else value
+        new_name, secret, opaque = _known_name(name) if len(name) <= _OFTEN else _name(name)
+        new: Any
+        new = "[secret]" if (secret or opaque) and _is_secret(secret, member) else _json(member, nested)
+        changed = changed or new is not member or new_name != name
+        members.append((new_name, new))
+    if not changed:
+        return value
+    out: dict[str, Any] = {}
+    for name, member in members:
+        while name in out:  # two addresses as names of members are two members
+            name += "'"
+        out[name] = member
+    return out
 
 
-def _is_secret(name: str, value: Any) -> bool:
+def _name(name: str) -> tuple[str, bool, bool]:
+    """(a member's name, redacted; whether its value is a secret, and whether it may be one)."""
+    return (
+        _text(name, 0),
+        SECRET_KEYS.fullmatch(name) is not None,
+        OPAQUE_KEYS.fullmatch(name) is not None,
+    )
+
+
+_known_name = lru_cache(4096)(_name)
+
+
+def _is_secret(always: bool, value: Any) -> bool:
+    """Whether the value of a member whose name says so, ``always`` or where it looks like one, is a secret."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value in ("", "[secret]"):
         return False
-    if SECRET_KEYS.fullmatch(name):
-        return True
-    return (
-        isinstance(value, str)
-        and OPAQUE_KEYS.fullmatch(name) is not None
-        and OPAQUE_VALUE.fullmatch(value) is not None
-    )
+    return always or (isinstance(value, str) and OPAQUE_VALUE.fullmatch(value) is not None)
 
 
 class Redactor:

@@ -146,16 +146,18 @@ _FEW = 8  # signs in a kilobyte
 
 
 def _may_hold_assigned(look: Look) -> bool:
-    raw, lower = look.raw, look.lower
-    signs = raw.count(b":") + raw.count(b"=")
-    also_is = look.digit and "is" in lower  # what "is" a secret has a digit
-    if not (signs or also_is):
+    raw = look.raw
+    colon, equals = b":" in raw, b"=" in raw
+    if not (colon or equals or look.digit):
         return False
-    if signs * 1024 > _FEW * (1024 + len(raw)) and not any(word in lower for word in _ASSIGNED_WORDS):
+    lower = look.lower
+    also_is = look.digit and "is" in lower  # what "is" a secret has a digit
+    many = raw.count(b":") + raw.count(b"=") > _FEW * (1 + len(raw) / 1024)
+    if many and not any(word in lower for word in _ASSIGNED_WORDS):
         return False
     return (
-        (b":" in raw and _follows_name(lower.split(":")))
-        or (b"=" in raw and _follows_name(lower.split("=")))
+        (colon and _follows_name(lower.split(":")))
+        or (equals and _follows_name(lower.split("=")))
         or (also_is and _follows_name(lower.split("is")))
     )
 
@@ -269,7 +271,7 @@ def _sub(pattern: re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> 
 
 
 RULES: tuple[Rule, ...] = (
-    (lambda look: b"-----" in look.raw and b"PRIVATE KEY" in look.raw, _private_keys),
+    (lambda look: b"-" in look.raw and b"PRIVATE KEY" in look.raw, _private_keys),
     (_may_hold_token, _sub(_TOKEN, "[token]")),
     (lambda look: b"/" in look.raw and b"hooks.slack.com" in look.raw, _sub(_SLACK_HOOK, "[token]")),
     (_may_hold_authorization, _sub(_AUTHORIZATION, _authorization)),

