@@ -175,7 +175,7 @@ def _watch(
     with Live(console=console, auto_refresh=False, transient=False) as live:
         if not console.is_terminal:
             console.print(head)
-        printed, pages = "", progress.pages
+        printed, pages = "", dict[str, str]()
         while not stop.is_set():
             now = time.monotonic()
             for child in children:
@@ -192,9 +192,9 @@ def _watch(
                     ),
                     refresh=True,
                 )
-            elif pages != progress.pages:
-                pages = progress.pages
-                console.print("metrics and health:", *(f"{name} {page}" for name, page in pages.items()))
+            elif new := {name: page for name, page in progress.pages.items() if name not in pages}:
+                pages |= new
+                console.print("metrics and health:", *(f"{name} {page}" for name, page in new.items()))
             elif lines and "\n".join(lines) != printed:
                 printed = "\n".join(lines)
                 console.print(printed)
