@@ -12,7 +12,7 @@ from shadowlane.schemas.codec import TIME_END
 from shadowlane.schemas.config import ClickHouse
 
 # Room for ten thousand ids of 1,000 characters, in hex.
-SETTINGS = {"max_query_size": 64 * 2**20, "max_ast_elements": 200_000, "max_expanded_ast_elements": 1_000_000}
+SETTINGS = {"max_query_size": 64 * 2**20}
 
 REQUESTS = """
 SELECT request_id, max(outcome != 'unpaired' OR reason != 'no_shadow_response')
@@ -171,9 +171,12 @@ class Stored:
 
 
 def _among(column: str, ids: Iterable[str]) -> str:
-    """As hex, since an id may be any text; in the query itself, since a parameter may not be as long."""
-    literals = ",".join(f"x'{one.encode('utf-8', 'surrogatepass').hex()}'" for one in ids)
-    return f"{column} IN ({literals})"
+    """As hex, since an id may be any text; in the query itself, since a parameter may not be as long.
+
+    As one literal: ten thousand take ClickHouse three times as long to parse.
+    """
+    one = ",".join(each.encode("utf-8", "surrogatepass").hex() for each in ids)
+    return f"{column} IN (SELECT unhex(arrayJoin(splitByChar(',', '{one}'))))"
 
 
 def _range(since: int | None, until: int | None) -> dict[str, int]:

@@ -21,6 +21,14 @@ def world(kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]
     world.close()
 
 
+@pytest.fixture
+def on_embedded(embedded_kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
+    """For what no broker does in its own way."""
+    world = World(embedded_kafka, clickhouse)
+    yield world
+    world.close()
+
+
 def named(found: Audit) -> list[tuple[str, str, str, int, set[str]]]:
     """Each gap: kind, step, topic, how many, which requests."""
     return [(g.kind, g.step, g.topic, g.count, {one.request_id for one in g.examples}) for g in found.gaps]
@@ -75,7 +83,8 @@ def test_an_answer_that_the_worker_never_wrote(world: World) -> None:
     assert named(found) == [("lost", "worker", world.topics.requests, 1, {LOST})]
 
 
-def test_an_answer_that_was_never_written_is_named_after_its_row_is_there_too(world: World) -> None:
+def test_an_answer_that_was_never_written_is_named_after_its_row_is_there_too(on_embedded: World) -> None:
+    world = on_embedded
     answered = [name for name in IDS if name != LOST]
     world.mirror(IDS)
     world.work(answered)
@@ -111,7 +120,8 @@ def test_a_mirror_that_says_more_than_came(world: World) -> None:
     assert found.gaps[0].minutes[0]["came"] == 40
 
 
-def test_a_count_that_the_store_has_less_of_than_kafka(world: World) -> None:
+def test_a_count_that_the_store_has_less_of_than_kafka(on_embedded: World) -> None:
+    world = on_embedded
     world.mirror(IDS)
     more = world.cells(50, mirrored=40, dropped=10)
     world.write(world.topics.ledger, [encode(cell) for cell in more], 1)
@@ -121,7 +131,8 @@ def test_a_count_that_the_store_has_less_of_than_kafka(world: World) -> None:
     assert named(found) == [("lost", "sink", world.topics.ledger, 2, {""})]
 
 
-def test_a_mirror_that_has_counted_less_than_came_is_a_note(world: World) -> None:
+def test_a_mirror_that_has_counted_less_than_came_is_a_note(on_embedded: World) -> None:
+    world = on_embedded
     world.mirror(IDS)
     world.work(IDS)
     world.match(IDS)
@@ -132,7 +143,10 @@ def test_a_mirror_that_has_counted_less_than_came_is_a_note(world: World) -> Non
     assert [(note.kind, note.count) for note in found.notes] == [("uncounted", 1)]
 
 
-def test_a_line_that_nobody_can_read_is_on_its_way_until_its_dead_letter_is_stored(world: World) -> None:
+def test_a_line_that_nobody_can_read_is_on_its_way_until_its_dead_letter_is_stored(
+    on_embedded: World,
+) -> None:
+    world = on_embedded
     world.mirror(IDS)
     line = b'{"ts": '
     offset = world.write(world.topics.requests, [line], 0)
@@ -154,7 +168,8 @@ def test_a_line_that_nobody_can_read_is_on_its_way_until_its_dead_letter_is_stor
     assert world.audit().gaps == []
 
 
-def test_a_request_that_is_a_dead_letter_has_come(world: World) -> None:
+def test_a_request_that_is_a_dead_letter_has_come(on_embedded: World) -> None:
+    world = on_embedded
     world.mirror(IDS)
     letters = []
     for topic, record in (
@@ -179,7 +194,8 @@ def test_a_request_that_is_a_dead_letter_has_come(world: World) -> None:
     assert found.notes == []
 
 
-def test_a_replay_loses_nothing(world: World) -> None:
+def test_a_replay_loses_nothing(on_embedded: World) -> None:
+    world = on_embedded
     world.mirror(IDS)
     world.work(IDS)
     world.match(IDS)
@@ -194,7 +210,8 @@ def test_a_replay_loses_nothing(world: World) -> None:
     assert found.notes == []
 
 
-def test_a_route_that_no_rollout_takes_is_owed_nothing(world: World) -> None:
+def test_a_route_that_no_rollout_takes_is_owed_nothing(on_embedded: World) -> None:
+    world = on_embedded
     world.send(world.topics.requests, {"x": world.request("x", "other")})
     world.send(world.topics.served, {"x": world.response("x", "served", "other")})
     world.commit("worker", world.topics.requests)
@@ -204,7 +221,8 @@ def test_a_route_that_no_rollout_takes_is_owed_nothing(world: World) -> None:
     assert found.open["no_rollout"] == 1
 
 
-def test_a_record_in_another_partition_than_its_ids_is_followed(world: World) -> None:
+def test_a_record_in_another_partition_than_its_ids_is_followed(on_embedded: World) -> None:
+    world = on_embedded
     name = next(name for name in IDS if partition_of(name, PARTITIONS) == 1)
     world.write(world.topics.requests, [encode(world.request(name))], 0)
     world.write(world.topics.served, [encode(world.response(name, "served"))], 0)
@@ -226,7 +244,8 @@ def test_a_topic_that_ends_before_what_was_committed(world: World) -> None:
     assert [(g.kind, g.step, g.count) for g in found.gaps] == [("committed_past_end", "worker", 5)]
 
 
-def test_a_scope_leaves_the_other_minutes_alone(world: World) -> None:
+def test_a_scope_leaves_the_other_minutes_alone(on_embedded: World) -> None:
+    world = on_embedded
     world.mirror(IDS)
     world.commit("worker", world.topics.requests)
     assert world.audit(Scope(since=MINUTE + 60_000)).gaps == []

@@ -2,11 +2,11 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.cimpl import Consumer, Producer
+from confluent_kafka.cimpl import Consumer, KafkaError, Message, Producer
 
 from shadowlane.processors.audit import Audit, Scope, audit
 from shadowlane.processors.kafka import client_options, ensure_topics, producer_options
@@ -28,6 +28,8 @@ class World:
     kafka: KafkaAddress
     clickhouse: ClickHouseAddress
     ids: list[str] = field(default_factory=list)
+    text: str = "yes"
+    at: Callable[[str], int] = lambda name: MINUTE  # when a request came
 
     def __post_init__(self) -> None:
         name = f"audit{uuid.uuid4().hex[:8]}"
@@ -66,20 +68,21 @@ class World:
 
     def request(self, name: str, service: str = "shop") -> MirroredRequest:
         return MirroredRequest(
-            request_id=name, ts=MINUTE, service=service, route="/", protocol="json", body={}
+            request_id=name, ts=self.at(name), service=service, route="/", protocol="json", body=self.text
         )
 
     def response(self, name: str, role: str, service: str = "shop") -> Response:
         shadow = role == "shadow"
         return Response(
             request_id=name,
-            ts=MINUTE,
-            completed_at=MINUTE,
+            ts=self.at(name),
+            completed_at=self.at(name),
             service=service,
             route="/",
             role=role,
             rollout="r" if shadow else "",
             epoch=self.rollout.epoch if shadow else "",
+            output=self.text,
         )
 
     def pair(self, name: str, outcome: str = "scored", reason: str = "") -> Pair:
@@ -91,10 +94,12 @@ class World:
             stage="shadow",
             service="shop",
             route="/",
-            ts=MINUTE,
-            completed_at=MINUTE,
+            ts=self.at(name),
+            completed_at=self.at(name),
             outcome=outcome,
             reason=reason,
+            stable_output=self.text,
+            candidate_output=self.text,
         )
 
     def cells(
@@ -111,26 +116,31 @@ class World:
 
     def write(self, topic: str, lines: Iterable[bytes], partition: int) -> int:
         """One message; gives its offset."""
-        told: list[int] = []
-        self._producer.produce(
-            topic,
-            pack(lines),
-            partition=partition,
-            on_delivery=lambda error, message: told.append(-1 if error else int(message.offset() or 0)),
-        )
-        self._producer.flush(30)
-        assert told
-        assert told[0] >= 0
-        self.ends[topic, partition] = told[0] + 1
-        return told[0]
+        self._produce(topic, lines, partition)
+        self.settle()
+        return self.ends[topic, partition] - 1
 
-    def send(self, topic: str, records: Mapping[str, Record]) -> None:
+    def _produce(self, topic: str, lines: Iterable[bytes], partition: int) -> None:
+        def told(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            self.ends[topic, partition] = int(message.offset() or 0) + 1
+
+        self._producer.produce(topic, pack(lines), partition=partition, on_delivery=told)
+
+    def settle(self) -> None:
+        """Kafka has all that was sent."""
+        assert self._producer.flush(60) == 0
+
+    def send(self, topic: str, records: Mapping[str, Record], *, wait: bool = True) -> None:
         """Records by their request's id: an envelope for each partition that has some."""
         by_partition: dict[int, list[bytes]] = defaultdict(list)
         for name, record in records.items():
             by_partition[partition_of(name, PARTITIONS)].append(encode(record))
         for partition, lines in by_partition.items():
-            self.write(topic, lines, partition)
+            self._produce(topic, lines, partition)
+        if wait:
+            self.settle()
+        self._producer.poll(0)
 
     def store(self, table: str, records: Iterable[Record]) -> None:
         lines = b"\n".join(encode(record) for record in records)
