@@ -120,6 +120,9 @@ def test_a_kill_of_each_component_changes_nothing(system: System, requests: Path
         assert replay.wait() == 0, replay.stderr and replay.stderr.read()
     stormy = system.settle(REQUESTS, "stormy", timeout=180)
     assert what_counts(stormy) == what_counts(calm)
+    audit = json.loads(system.run("audit", "--json"))
+    assert audit["gaps"] == []
+    assert audit["open"]["lost"] == 0
     log = (system.folder / "up.log").read_text()
     for component in ("worker", "pairing", "sink", "controller"):
         assert f"{component} ended with exit code -9; starting it again" in log
