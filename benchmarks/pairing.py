@@ -1,12 +1,13 @@
 """Pairs per second through the Faust app, beside stream processors that do the same, a plain loop, and orjson alone.
 
-    python benchmarks/pairing.py            # the table
-    python benchmarks/pairing.py growth     # by payload, partitions and processes
+    python benchmarks/pairing.py                            # the tables, on both brokers
+    python benchmarks/pairing.py growth embedded|apache     # by payload, partitions and processes
+    python benchmarks/pairing.py memory embedded|apache     # while one side is far behind
 
 The topics are full before the clock starts. It runs from the first message that a process reads to the time at which
 the last pair can be read; the CPU is that of the whole process in this time. Every one has a process of its own, and
 all take turns within one run. `BENCH_PEERS` names the Python of a venv with requirements-peers.txt (`make bench` makes
-one): without it the peers are left out. `BENCH_KAFKA` names a broker to be measured in place of the embedded one.
+one): without it the peers are left out.
 
 The loop is what one would write by hand: confluent-kafka, a dict, produce. It keeps no promise: what it has
 read and not paired is lost when it stops, and it knows no scores, no expiry and no repetitions.
@@ -17,13 +18,13 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,8 @@ from confluent_kafka.cimpl import Producer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import pairing_peers
 from benchmarks.pairing_data import Lines, Load, configure, fill, records
+from benchmarks.system import free_ports
+from shadowlane.embedded.kafka import Cluster
 from shadowlane.evaluators.scorers.registry import find, make
 from shadowlane.processors.kafka import client_options, producer_options
 from shadowlane.schemas.codec import decode, pack
@@ -52,6 +55,11 @@ WAYS = {
     "bytewax": "bytewax, its recovery store on, the same envelopes",
     "plain_loop": "a plain confluent-kafka loop, which survives nothing",
 }
+ALONE = {
+    "orjson_floor": "orjson alone: decode two, encode the pair",
+    "scorers_alone": "the default scorers' functions alone",
+}
+BROKERS = {"embedded": "the embedded broker", "apache": "Apache Kafka"}
 PEERS = os.path.abspath(peers) if (peers := os.environ.get("BENCH_PEERS")) else ""
 
 
@@ -64,20 +72,28 @@ class Measured:
 
 
 def run() -> dict[str, Any]:
-    """Pairs per second and CPU by way of pairing; prints a table."""
+    """Pairs per second and CPU by way of pairing, on both brokers; prints a table for each."""
     lines = records(LOAD)
-    ways = [way for way in WAYS if PEERS or not way.startswith(("quix", "bytewax"))]
-    found: dict[str, list[Measured]] = defaultdict(list)
-    with broker() as bootstrap:
-        for _ in range(ROUNDS):
-            for way in ways:
-                found[way].append(measure(way, bootstrap, lines, LOAD))
-            found["orjson_floor"].append(floor(lines, LOAD))
     if not PEERS:
         print("without quixstreams and bytewax: BENCH_PEERS is not set")
-    print(f"{'':<58}{'pairs/s':>9}{'lowest':>9}{'highest':>9}{'CPU µs/pair':>13}")
-    result = {}
-    for way, label in (WAYS | {"orjson_floor": "orjson alone: decode two, encode the pair"}).items():
+    result: dict[str, Any] = {"pairs": LOAD.pairs, "records_per_envelope": LOAD.envelope, "rounds": ROUNDS}
+    for name in BROKERS:
+        with broker(name) as bootstrap:
+            result[name] = table(name, bootstrap, lines)
+    return result
+
+
+def table(name: str, bootstrap: str, lines: Lines) -> dict[str, Any]:
+    ways = [way for way in WAYS if PEERS or not way.startswith(("quix", "bytewax"))]
+    found: dict[str, list[Measured]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for way in ways:
+            found[way].append(measure(way, bootstrap, lines, LOAD))
+        found["orjson_floor"].append(floor(lines, LOAD))
+        found["scorers_alone"].append(scorers_alone(lines))
+    print(f"on {BROKERS[name]:<55}{'pairs/s':>9}{'lowest':>9}{'highest':>9}{'CPU µs/pair':>13}")
+    result: dict[str, Any] = {}
+    for way, label in (WAYS | ALONE).items():
         if way in found:
             rates, cpu = [m.rate for m in found[way]], statistics.median(m.cpu_us for m in found[way])
             result[way] = {
@@ -87,22 +103,16 @@ def run() -> dict[str, Any]:
             print(
                 f"{label:<58}{statistics.median(rates):>9,.0f}{min(rates):>9,.0f}{max(rates):>9,.0f}{cpu:>13.1f}"
             )
-    scorers = scorers_alone(lines)
-    share = scorers / result["faust_scored"]["cpu_us_per_pair"]
-    print(
-        f"the default scorers alone, on the same pairs: {scorers:.1f} µs a pair, {share:.0%} of the CPU with them on"
+    # Of the same round, so that it is the same hour: the machine may be another one's too.
+    share = statistics.median(
+        alone.cpu_us / with_them.cpu_us
+        for alone, with_them in zip(found["scorers_alone"], found["faust_scored"], strict=True)
     )
-    return {
-        "pairs": LOAD.pairs,
-        "records_per_envelope": LOAD.envelope,
-        "rounds": ROUNDS,
-        "ways": result,
-        "scorers_us_per_pair": round(scorers, 1),
-        "scorers_share": round(share, 3),
-    }
+    print(f"the scorers' own share of the CPU with the default scorers on: {share:.0%}\n")
+    return result | {"scorers_share": round(share, 3)}
 
 
-def growth() -> None:
+def growth(name: str) -> None:
     """How the Faust app's rate changes with the payload, the partitions and the processes; prints a table."""
     each = {
         "1 KB": (LOAD, 1),
@@ -114,7 +124,7 @@ def growth() -> None:
         "2 processes": (LOAD, 2),
     }
     print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'loop':>12}{'floor':>12}")
-    with broker() as bootstrap:
+    with broker(name) as bootstrap:
         for label, (load, processes) in each.items():
             lines = records(load)
             row = f"{label:<26}"
@@ -131,11 +141,47 @@ def growth() -> None:
 
 
 @contextmanager
-def broker() -> Iterator[str]:
-    address = os.environ.get("BENCH_KAFKA")
-    given = nullcontext(SimpleNamespace(bootstrap_servers=address))
-    with given if address else embedded_broker() as one:
-        yield one.bootstrap_servers
+def broker(name: str) -> Iterator[str]:
+    if name == "embedded":
+        with embedded_broker() as one:
+            yield one.bootstrap_servers
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-kafka-") as folder,
+        Cluster(Path(folder), port=free_ports(1)[0]) as cluster,
+    ):
+        yield cluster.bootstrap_servers
+
+
+def memory(name: str) -> None:
+    """What a process takes while one side is far behind: all is served, and no shadow half comes."""
+    print(f"{'output':<12}{'bound, MiB':>12}{'grown by, MiB':>15}{'ratio':>8}")
+    with broker(name) as bootstrap:
+        for label, load in (
+            ("1 KB", replace(LOAD, pairs=100_000)),
+            ("16 KB", replace(LOAD, pairs=12_000, size=2**14)),
+        ):
+            bound = 64 * 2**20
+            lines = {number: (served, list[bytes]()) for number, (served, _) in records(load).items()}
+            settings = configure(bootstrap, f"bench-{uuid4().hex[:8]}", load, scored=False)
+            settings = settings.model_copy(
+                update={"pairing": settings.pairing.model_copy(update={"max_waiting_bytes": bound})}
+            )
+            fill(settings, {0: ([lines[0][0][0]], [])}, load)  # so that all is loaded
+            with process([sys.executable, __file__, "child", "faust", settings.model_dump_json()]) as child:
+                assert child.stdout is not None
+                child.stdout.readline()
+                time.sleep(2)
+                before = resident(child.pid)
+                fill(settings, lines, load)
+                time.sleep(20)
+                grown = resident(child.pid) - before
+            print(f"{label:<12}{bound >> 20:>12}{grown >> 20:>15}{grown / bound:>8.2f}", flush=True)
+
+
+def resident(pid: int) -> int:
+    """Bytes, as Linux counts them."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(way: str, bootstrap: str, lines: Lines, load: Load, processes: int = 1) -> Measured:
@@ -146,8 +192,8 @@ def measure(way: str, bootstrap: str, lines: Lines, load: Load, processes: int =
         command = [PEERS, pairing_peers.__file__, way, bootstrap, prefix]
     if processes == 1:
         fill(settings, lines, load, single=way == "quix")
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(processes)]
-    try:
+    with ExitStack() as stack:
+        children = [stack.enter_context(process(command)) for _ in range(processes)]
         if processes > 1:
             time.sleep(20)  # all of them are in the group, or one would have read it all
             fill(settings, lines, load)
@@ -158,16 +204,22 @@ def measure(way: str, bootstrap: str, lines: Lines, load: Load, processes: int =
             cpu -= cpu_seconds(child.pid)
         end = last_pair(settings, children, load)
         cpu += sum(cpu_seconds(child.pid) for child in children)
-    finally:
-        for child in children:
-            child.send_signal(signal.SIGTERM)
-        for child in children:
-            try:
-                child.wait(15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
     return Measured(load.pairs / (end - started), cpu / load.pairs * 1e6)
+
+
+@contextmanager
+def process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # of the peers' own dependencies
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=quiet)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def cpu_seconds(pid: int) -> float:
@@ -246,8 +298,8 @@ def floor(lines: Lines, load: Load) -> Measured:
     return Measured(load.pairs / elapsed, cpu / load.pairs * 1e6)
 
 
-def scorers_alone(lines: Lines, pairs: int = 4000) -> float:
-    """µs of CPU a pair that the default scorers' functions take, called one after the other, nothing around them."""
+def scorers_alone(lines: Lines, pairs: int = 4000) -> Measured:
+    """The default scorers' functions on the same pairs, called one after the other, with nothing around them."""
     rollout = configure("none", "none", LOAD, scored=True).rollouts[0]
     calls = []
     for scorer in rollout.scorers:
@@ -266,13 +318,14 @@ def scorers_alone(lines: Lines, pairs: int = 4000) -> float:
                 call(candidate.request, candidate)
             else:
                 call(candidate.request, stable, candidate)
-    return (time.process_time() - started) / len(halves) * 1e6
+    cpu = (time.process_time() - started) / len(halves)
+    return Measured(1 / cpu, cpu * 1e6)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         {"plain_loop": plain_loop}.get(sys.argv[2], faust_app)(Settings.model_validate_json(sys.argv[3]))
-    elif sys.argv[1:] == ["growth"]:
-        growth()
+    elif sys.argv[1:2] in (["growth"], ["memory"]):
+        {"growth": growth, "memory": memory}[sys.argv[1]](sys.argv[2])
     else:
         run()

@@ -1,9 +1,11 @@
 """What benchmarks/pairing.py pairs: halves that look like a chat service's, and how they get into the topics."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic, Producer
 
@@ -95,7 +97,8 @@ def fill(settings: Settings, lines: Lines, load: Load, *, single: bool = False) 
     inputs = [NewTopic(topic, load.partitions, 1, config=kept) for topic in (topics.served, topics.shadow)]
     admin = AdminClient(client_options(settings.kafka, "bench"))
     for made in admin.create_topics(inputs).values():
-        made.result()
+        with suppress(KafkaException):  # it is there already
+            made.result()
     ensure_topics(settings.kafka)
     producer = Producer(
         producer_options(settings.kafka, "bench") | {"queue.buffering.max.messages": 1_000_000}
