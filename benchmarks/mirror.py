@@ -1,12 +1,18 @@
-"""What the mirror costs on a service's path, beside encoding and producing there.
+"""What the mirror costs on a service's path, and in CPU, beside encoding and producing there.
 
     python benchmarks/mirror.py
 
-One thread plays the service: 5,000 calls a second, each with a request and an answer of 2 KB together, paced,
-each call timed by itself. The ways take turns in short rounds in one run, and the table is the median over the
-rounds of each round's p50, p99 and p99.9, in microseconds; what the machine adds (scheduling, the clock) is in
-every row alike, and the row "nothing" says how much that is. Kafka is the embedded broker, in a process of
-its own, unless ``SHADOWLANE_TEST_KAFKA`` gives another.
+One thread plays the service: calls that come evenly, 5,000 a second while that is at most 20 MB, each with a
+request and an answer, each timed by itself. The ways take turns in short rounds in one run; the tables are medians
+over the rounds: of each round's p50, p99 and p99.9, in microseconds, and of the CPU that the process spent on a
+call, over all its threads and until Kafka had acknowledged the last, less what a round of "nothing" spent. What the
+machine adds to a call (scheduling, cold caches after a sleep, the clock) is in every row alike: "nothing" and
+"deque.append" say how much that is.
+
+"a computation" is 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
+
+Kafka is the embedded broker and, where it can be fetched, Apache Kafka, each in a process of its own;
+``SHADOWLANE_TEST_KAFKA`` gives another address in place of both.
 """
 
 import gc
@@ -15,9 +21,11 @@ import logging
 import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,129 +37,225 @@ from confluent_kafka.cimpl import NewTopic
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from shadowlane import Mirror
+from shadowlane.embedded.kafka.jars import jars
+from shadowlane.errors import BrokerError
 from shadowlane.schemas.events import MirroredRequest, Protocol, Response
 from shadowlane.schemas.topics import Topics
-from tests.services import KafkaAddress, embedded_broker
+from tests.services import KafkaAddress, embedded_broker, free_ports_in_a_row, running
 
 RATE = 5_000
-ROUND_S = 0.6
-ROUNDS = 7
-QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. " * 12
-ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. " * 12
-BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": QUESTION}]})
-REPLY = orjson.dumps({"choices": [{"message": {"content": ANSWER}, "finish_reason": "stop"}], "model": "m"})
+BYTES_PER_SECOND = 20_000_000
+ROUND_S = 0.5
+SIZES = {1: 2, 2: 5, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
+QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. "
+ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. "
+CHAT = Protocol.OPENAI_CHAT
+
+PIECES = "mirror, hook by hook"
+NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
+UNREDACTED, OBSERVED, FULL = "mirror, redact=False", "mirror.observe", "mirror, Kafka away, buffer full"
+Row = dict[str, float]
 
 
 def run() -> dict[str, Any]:
-    """Microseconds by way and quantile, and what became of the mirror's requests."""
-    given = os.environ.get("SHADOWLANE_TEST_KAFKA")
-    broker: AbstractContextManager[KafkaAddress] = (
-        nullcontext(KafkaAddress(given, "environment")) if given else embedded_broker()
-    )
-    with broker as kafka:
-        topics = Topics(f"bench-{os.getpid()}")
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
-        for made in admin.create_topics([NewTopic(t, 4, 1) for t in topics.all]).values():
-            made.result(30)
-        found = _measure(kafka.bootstrap_servers, topics)
-    _print(found)
+    """Microseconds by broker, kilobytes, way and figure; and what became of the mirror's requests."""
+    found: dict[str, Any] = {}
+    for kind, broker in _brokers():
+        found[kind] = {}
+        for kilobytes in SIZES if kind != "Apache Kafka" else (2,):
+            found[kind][kilobytes] = _measure(broker, kilobytes)
+            _print(kind, kilobytes, found[kind][kilobytes])
     return found
 
 
-def _measure(bootstrap: str, topics: Topics) -> dict[str, Any]:
-    mirror = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix)
-    away = Mirror("bench", kafka="127.0.0.1:1", topic_prefix=topics.prefix, buffer_bytes=4_000_000)
-    logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
-    producer = confluent_kafka.Producer(
-        {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
-    )
+def _brokers() -> Iterator[tuple[str, str]]:
+    if given := os.environ.get("SHADOWLANE_TEST_KAFKA"):
+        yield "given", given
+        return
+    with embedded_broker() as embedded:
+        yield "embedded", embedded.bootstrap_servers
+    try:
+        jars()
+    except BrokerError as exc:
+        print(f"Apache Kafka: {exc}")
+        return
+    with _apache() as apache:
+        yield "Apache Kafka", apache.bootstrap_servers
 
-    def mirrored(mirror: Mirror) -> None:
-        exchange = mirror.begin("/ask", Protocol.OPENAI_CHAT)
-        if exchange is not None:
-            exchange.request(BODY)
-            exchange.respond(200, "application/json")
-            exchange.chunk(REPLY)
-            mirror.finish(exchange)
 
-    def produced() -> None:
-        now = time.time_ns() // 1_000_000
-        request = MirroredRequest(
-            request_id=os.urandom(16).hex(),
-            ts=now,
-            service="bench",
-            route="/ask",
-            protocol="openai.chat",
-            body=orjson.Fragment(BODY),
+@contextmanager
+def _apache() -> Iterator[KafkaAddress]:
+    port = free_ports_in_a_row(2)
+    with (
+        tempfile.TemporaryDirectory() as data,
+        running("shadowlane.embedded.kafka", "--data", data, "--port", str(port)),
+    ):
+        yield KafkaAddress(f"127.0.0.1:{port}", "local")
+
+
+class Ways:
+    """Each way to mirror a call of so many kilobytes, and how to wait until all it left behind is done."""
+
+    def __init__(self, bootstrap: str, topics: Topics, kilobytes: int) -> None:
+        half = kilobytes * 512
+        answer = (ANSWER * (half // len(ANSWER) + 1))[: half - 90]
+        question = (QUESTION * (half // len(QUESTION) + 1))[: half - 60]
+        body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": question}]})
+        reply = orjson.dumps(
+            {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}], "model": "m"}
         )
-        response = Response(
-            request_id=request.request_id,
-            ts=now,
-            completed_at=now,
-            service="bench",
-            route="/ask",
-            role="served",
-            output=ANSWER,
+        self.mirror = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix)
+        unredacted = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix, redact=False)
+        away = Mirror("bench", kafka="127.0.0.1:1", topic_prefix=topics.prefix, buffer_bytes=4_000_000)
+        producer = confluent_kafka.Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
         )
-        producer.produce(topics.requests, orjson.dumps(request))
-        producer.produce(topics.served, orjson.dumps(response))
-        producer.poll(0)
+        bare: deque[tuple[bytes, bytes]] = deque(maxlen=100)
 
-    ways: dict[str, Callable[[], None]] = {
-        "nothing": lambda: None,
-        "mirror": lambda: mirrored(mirror),
-        "mirror, Kafka away, buffer full": lambda: mirrored(away),
-        "orjson.dumps and Producer.produce": produced,
-    }
-    for _ in range(2_000):
-        mirrored(away)  # full from the start
-    took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    for way in ways.values():
-        _round(way, 0.2)
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            took[name].append(_round(way, ROUND_S))
-            mirror.flush(30)  # so that one way's leftovers are no load on the next
-            producer.flush(30)
-    stats = mirror.stats()
-    mirror.close()
-    away.close(0)
-    return {
-        "calls_per_second": RATE,
-        "bytes_per_call": len(BODY) + len(REPLY),
-        "microseconds": {
-            name: dict(
-                zip(("p50", "p99", "p99.9"), map(statistics.median, zip(*rounds, strict=True)), strict=True)
+        def mirrored(mirror: Mirror) -> Callable[[], None]:
+            def call() -> None:
+                exchange = mirror.begin("/ask", CHAT)
+                if exchange is not None:
+                    exchange.request(body)
+                    exchange.end(200, reply, "application/json")
+
+            return call
+
+        def pieces() -> None:
+            exchange = self.mirror.begin("/ask", CHAT)
+            if exchange is not None:
+                exchange.request(body)
+                exchange.respond(200, "application/json")
+                exchange.chunk(reply)
+                exchange.finish()
+
+        @self.mirror.observe(route="/ask")
+        def observed(question: str) -> str:
+            return answer
+
+        def produced() -> None:
+            now = time.time_ns() // 1_000_000
+            request = MirroredRequest(
+                request_id=os.urandom(16).hex(),
+                ts=now,
+                service="bench",
+                route="/ask",
+                protocol=CHAT,
+                body=orjson.Fragment(body),
             )
-            for name, rounds in took.items()
-        },
+            response = Response(
+                request_id=request.request_id,
+                ts=now,
+                completed_at=now,
+                service="bench",
+                route="/ask",
+                role="served",
+                output=answer,
+            )
+            producer.produce(topics.requests, orjson.dumps(request))
+            producer.produce(topics.served, orjson.dumps(response))
+            producer.poll(0)
+
+        def flush() -> None:
+            self.mirror.flush(30)
+            unredacted.flush(30)
+            producer.flush(30)
+
+        self.flush = flush
+        self.all: dict[str, Callable[[], None]] = {
+            NOTHING: lambda: None,
+            FLOOR: lambda: bare.append((body, reply)),
+            MIRROR: mirrored(self.mirror),
+            UNREDACTED: mirrored(unredacted),
+            PAIR: produced,
+        }
+        if kilobytes == 2:
+            self.all |= {PIECES: pieces, OBSERVED: lambda: observed(question), FULL: mirrored(away)}
+            for _ in range(4_000_000 // 2048):
+                self.all[FULL]()  # full from the start
+        self.mirrors = [self.mirror, unredacted, away]
+
+    def close(self) -> None:
+        for mirror in self.mirrors:
+            mirror.close(0)
+
+
+def _measure(bootstrap: str, kilobytes: int) -> dict[str, Any]:
+    topics = Topics(f"bench-{os.getpid()}-{kilobytes}")
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    for made in admin.create_topics([NewTopic(t, 4, 1) for t in topics.all]).values():
+        made.result(30)
+    logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
+    ways = Ways(bootstrap, topics, kilobytes)
+    rate = min(RATE, BYTES_PER_SECOND // (kilobytes * 1024))
+    took: dict[str, list[Row]] = {name: [] for name in ways.all}
+    for way in ways.all.values():
+        _round(way, way, rate, 0.1, ways.flush)
+    for _ in range(SIZES[kilobytes]):
+        for name, way in ways.all.items():
+            took[name].append(_round(way, way, rate, ROUND_S, ways.flush))
+        for name in (NOTHING, MIRROR, PAIR) if kilobytes == 2 else ():
+            beside = _round(_compute, ways.all[name], rate, ROUND_S, ways.flush)
+            took.setdefault(f"a computation, beside {name}", []).append(beside)
+    stats = ways.mirror.stats()
+    ways.close()
+    rows = {
+        name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in took.items()
+    }
+    idle = rows[NOTHING]["cpu"]
+    for row in rows.values():
+        row["cpu"] -= idle
+    return {
+        "calls_per_second": rate,
+        "microseconds": rows,
+        "path_of_pair": rows[MIRROR]["p50"] / rows[PAIR]["p50"],
+        "cpu_of_pair": rows[MIRROR]["cpu"] / rows[PAIR]["cpu"],
         "mirror": {k: stats[k] for k in ("eligible", "mirrored", "dropped")},
     }
 
 
-def _round(way: Callable[[], None], seconds: float) -> tuple[float, float, float]:
-    """(p50, p99, p99.9) in microseconds of calls that come evenly, late ones at once."""
-    calls = int(RATE * seconds)
+def _compute() -> None:
+    total = 0
+    for n in range(600):
+        total += n * n
+
+
+def _round(
+    timed: Callable[[], None], way: Callable[[], None], rate: int, seconds: float, flush: Callable[[], None]
+) -> Row:
+    """p50, p99, p99.9 and CPU a call, in microseconds. Calls that come evenly, late ones at once; where the
+    two are not the same, ``way`` follows untimed."""
+    calls = max(20, int(rate * seconds))
     times = [0.0] * calls
     gc.collect()
     clock = time.perf_counter
+    cpu = time.process_time()
     begun = clock()
     for n in range(calls):
-        due = begun + n / RATE
+        due = begun + n / rate
         while (left := due - clock()) > 0:
             time.sleep(left)
         before = clock()
-        way()
+        timed()
         times[n] = clock() - before
+        if way is not timed:
+            way()
+    flush()
+    cpu = time.process_time() - cpu
     times.sort()
-    return tuple(1e6 * times[min(calls - 1, int(q * calls))] for q in (0.5, 0.99, 0.999))  # type: ignore[return-value]
+    row = {f"p{100 * q:g}": 1e6 * times[min(calls - 1, int(q * calls))] for q in (0.5, 0.99, 0.999)}
+    return row | {"cpu": 1e6 * cpu / calls}
 
 
-def _print(found: dict[str, Any]) -> None:
-    print(f"{'on the path, µs a call':36}{'p50':>8}{'p99':>8}{'p99.9':>8}")
+def _print(kind: str, kilobytes: int, found: dict[str, Any]) -> None:
+    print(f"\n{kind}, {kilobytes} KB, {found['calls_per_second']} calls a second; µs a call")
+    print(f"{'':46}{'p50':>8}{'p99':>8}{'p99.9':>8}{'CPU':>8}")
     for name, row in found["microseconds"].items():
-        print(f"{name:36}" + "".join(f"{value:8.1f}" for value in row.values()))
-    print(f"mirror: {json.dumps(found['mirror'])}")
+        print(f"{name:46}" + "".join(f"{value:8.1f}" for value in row.values()))
+    print(
+        f"of the pair: path {found['path_of_pair']:.2f}, CPU {found['cpu_of_pair']:.2f}; "
+        f"mirror {json.dumps(found['mirror'])}"
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ OVERHEAD_BYTES = 1024
 """What a request costs besides its bodies: the objects that hold it, rounded up."""
 
 
-FREE_BYTES = 4096
+FREE_BYTES = 24 * 1024
 """What a request may hold before it reserves anything."""
 
 _THREADS = 64  # this many may append between one's look at the bound and its own append
@@ -133,7 +133,8 @@ class Buffer(Generic[T]):
 
     def _offer_exactly(self, item: T) -> str:
         with self.lock:
-            self.collect()
+            if self._incoming:
+                self.collect()
             reason = self.closed_reason
             if not reason and item.unreserved > 0 and self.reserved + item.unreserved > self.limit_bytes:
                 reason = Drop.BUFFER_FULL

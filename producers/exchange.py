@@ -201,6 +201,36 @@ class Exchange:
         """The answer is over, and what the service still does is none of its latency."""
         self.ended = perf_counter()
 
+    def end(self, status: int, body: bytes, content_type: str = "", content_encoding: str = "") -> None:
+        """The answer, whole, and the end of it: ``respond``, ``chunk`` and ``finish`` in one."""
+        if self.finished:
+            return
+        self.ended = self.ended or perf_counter()
+        size = len(body)
+        held = self.unreserved + size + CHUNK_OVERHEAD_BYTES
+        if (
+            held > FREE_BYTES
+            or size > self._max_answer
+            or self.left_out
+            or self.full
+            or self.status
+            or self.chunks
+        ):
+            self.respond(status, content_type, content_encoding)
+            self.chunk(body)
+            self.finish()
+            return
+        self.finished = True
+        self.status = status
+        self.content_type = content_type
+        if content_encoding:
+            self.content_encoding = content_encoding
+        self.chunks.append(body)
+        self.unreserved = held
+        reason = self.source.buffer.offer(self)
+        if reason:
+            self._refuse(reason)
+
     def finish(self) -> None:
         """The answer is over. Queues it for Kafka, or books it as dropped; once, whoever calls again."""
         if self.finished:

@@ -15,6 +15,8 @@ from shadowlane.schemas.events import Failure, Protocol
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
 
+_PROTOCOL = Protocol.CALL  # a member of an enumeration takes a quarter of a microsecond to look up
+
 
 def observe_function(
     mirror: "Mirror",
@@ -88,7 +90,7 @@ class _Observed:
             if arguments is None:
                 return None  # the call itself will raise TypeError
             key = self._key_of(arguments)
-            exchange = self._mirror.begin(self._route, Protocol.CALL, key=key)
+            exchange = self._mirror.begin(self._route, _PROTOCOL, key=key)
             if exchange is not None and exchange.wants_content():
                 try:
                     body = encode_value(arguments)
@@ -113,7 +115,8 @@ class _Observed:
                 except Exception:
                     exchange.leave_out("response_not_json")
                 else:
-                    exchange.chunk(text)
+                    exchange.end(0, text)
+                    return
             self._mirror.finish(exchange)
         except Exception as exc:
             self._mirror.trouble(exc)

@@ -14,7 +14,14 @@ from typing import Any
 import orjson
 
 from shadowlane.producers.bounded import Bounded
-from shadowlane.producers.redaction_rules import OPAQUE_KEYS, OPAQUE_VALUE, RULES, SECRET_KEYS, Look
+from shadowlane.producers.redaction_rules import (
+    OPAQUE_KEYS,
+    OPAQUE_VALUE,
+    RULES,
+    RULES_WITHOUT_DIGITS,
+    SECRET_KEYS,
+    Look,
+)
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
 _SHORTEST = 6  # a@b.cd
@@ -54,7 +61,7 @@ def _applied(text: str) -> str:
     for _ in range(_PASSES):
         before = text
         look = Look(text)
-        for may_hold, apply in RULES:
+        for may_hold, apply in RULES if look.digit else RULES_WITHOUT_DIGITS:
             if may_hold(look) and (changed := apply(text)) != text:
                 text = changed
                 look = Look(text)

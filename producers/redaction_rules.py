@@ -231,6 +231,10 @@ _IBAN_LENGTH = {
 }  # fmt: skip
 
 
+def _may_hold_iban(look: Look) -> bool:
+    return look.digit and (look.foreign or b"AA00" in look.shape)
+
+
 def _iban(match: re.Match[str]) -> str:
     text = match.group()
     length = _IBAN_LENGTH.get(text[:2], 0)
@@ -250,6 +254,10 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\.?\d)(?!\w)")
 _DOTTED = re.compile(rb"0\.0{1,3}\.0")  # in the shape
 _SEVEN_COLONS = re.compile(rb":(?:[0-9A-Fa-f]{0,4}:){6}")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+
+
+def _may_hold_ipv4(look: Look) -> bool:
+    return look.digit and (look.foreign or _DOTTED.search(look.shape) is not None)
 
 
 def _ip(match: re.Match[str]) -> str:
@@ -278,16 +286,20 @@ RULES: tuple[Rule, ...] = (
     (lambda look: b":" in look.raw and b"://" in look.raw, _sub(_URL_LOGIN, "[login]@")),
     (_may_hold_assigned, _sub(_ASSIGNED, _assigned)),
     (lambda look: b"@" in look.raw, _sub(_EMAIL, "[email]")),
-    (lambda look: look.digit and (look.foreign or b"AA00" in look.shape), _sub(_IBAN_START, _iban)),
+    (_may_hold_iban, _sub(_IBAN_START, _iban)),
     (_may_hold_card, _sub(_CARD, _card)),
     (_may_hold_ssn, _sub(_SSN, "[ssn]")),
     (_may_hold_phone, _sub(_PHONE, "[phone]")),
-    (lambda look: look.digit and (look.foreign or _DOTTED.search(look.shape)), _sub(_IPV4, _ip)),
+    (_may_hold_ipv4, _sub(_IPV4, _ip)),
     (
         lambda look: b":" in look.raw and (b"::" in look.raw or _SEVEN_COLONS.search(look.raw)),
         _sub(_IPV6, _ip),
     ),
 )
+
+_OF_DIGITS = (_may_hold_card, _may_hold_ssn, _may_hold_phone, _may_hold_iban, _may_hold_ipv4)
+RULES_WITHOUT_DIGITS = tuple(rule for rule in RULES if rule[0] not in _OF_DIGITS)
+"""Those that may find something in a text without a digit."""
 
 SECRET_KEYS = re.compile(
     r"(?i)(?:[a-z0-9]+[_.-])*(?:password|passwd|passphrase|pwd|secret|client_?secret|secret_?key|"

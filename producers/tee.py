@@ -15,6 +15,7 @@ from shadowlane.producers.calls import Attempt, Call
 from shadowlane.schemas.events import Protocol
 
 PATH = b"/chat/completions"
+_PROTOCOL = Protocol.OPENAI_CHAT  # a member of an enumeration takes a quarter of a microsecond to look up
 
 NewCall = Callable[[], Call]
 
@@ -81,7 +82,7 @@ class TeeTransport:
             except Exception:  # RequestNotRead: uploaded in pieces, by hand
                 body = None
             traceparent = request.headers.get("traceparent", "")
-            return call, within.attempt(Protocol.OPENAI_CHAT, body, traceparent)
+            return call, within.attempt(_PROTOCOL, body, traceparent)
         except Exception as exc:
             self._new_call().trouble(exc)
             return None, None

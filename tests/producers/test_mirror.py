@@ -179,6 +179,29 @@ def test_sampling_sticks_to_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 20 < sent.rows["mirrored"] / 2 < 110
 
 
+@pytest.mark.parametrize("size", [10, 30_000, 300_000])
+def test_an_answer_handed_in_whole_is_what_it_is_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    found = []
+    for whole in (True, False):
+        fake = FakeMirror(monkeypatch)
+        exchange = fake.mirror.begin("r", "json")
+        assert exchange is not None
+        exchange.request(b'{"a": 1}')
+        if whole:
+            exchange.end(200, b"x" * size, "text/plain")
+            exchange.end(500, b"again")
+        else:
+            exchange.respond(200, "text/plain")
+            exchange.chunk(b"x" * size)
+        exchange.finish()
+        request, served = fake.one()
+        found.append((request.body, served.output, served.status, served.error, served.error_message))
+    assert found[0] == found[1]
+    assert len(found[0][1]) == (size if size < 300_000 else 0)
+
+
 def test_many_threads_lose_nothing(fake: FakeMirror) -> None:
     threads = [threading.Thread(target=serve, args=(fake.mirror, 300)) for _ in range(8)]
     for thread in threads:
