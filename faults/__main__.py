@@ -89,12 +89,11 @@ def _play(
     plan = Plan(
         [(fault.name, fault.arm, fault.rollout) for fault in [*first, *faults]],
         nodes=scene.nodes if broker == "kafka" else 1,
-        settings=dict(scene.settings),
     )
     rows: list[Row] = []
     started = time.monotonic()
     try:
-        with running(folder, broker, plan) as stack:
+        with scene.prepare(folder, plan), running(folder, broker, plan) as stack:
             console.print(f"[bold]{scene.name}[/] on {broker}: up after {time.monotonic() - started:.0f} s")
             for fault in first:
                 calm[fault.arm] = _calm(stack, fault)
@@ -124,7 +123,7 @@ def _calm(stack: Stack, fault: Fault) -> dict[str, Any]:
 
 
 def _suffer(scene: Scene, fault: Fault, broker: str, stack: Stack, calm: dict[str, dict[str, Any]]) -> Row:
-    case = Case(fault.name, stack, calm, fault.arm, mirror_options=dict(fault.mirror))
+    case = Case(fault.name, stack, calm, fault.arm, mirror_options=dict(fault.mirror), service=fault.service)
     started = time.monotonic()
     kept = True
     try:

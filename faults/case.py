@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from confluent_kafka.admin import AdminClient
@@ -26,6 +26,21 @@ class PromiseBrokenError(AssertionError):
     """What was promised is not what was seen. The text says both."""
 
 
+class Asking(Protocol):
+    """A service's traffic. ``sent`` is counted outside of what is tried."""
+
+    @property
+    def sent(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def await_sent(self, share: float, timeout: float = 120.0) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 @dataclass
 class Case:
     """A service of its own on a running stack, named after the fault. Its numbers are counted outside."""
@@ -38,14 +53,19 @@ class Case:
     seconds: float = SECONDS
     mirror_options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    service: "Callable[[Case], Asking] | None" = None  # instead of a mirror in this process
     evidence: dict[str, Any] = field(default_factory=dict)  # of the injection, for the check
 
     def begin(self) -> None:
         """Traffic starts."""
-        self.mirror = Mirror(
-            service=self.name, kafka=self.stack.broker.address, exit_timeout=5.0, **self.mirror_options
-        )
-        self.traffic = Traffic(self.mirror, self.stack.model("stable"), self.count, self.seconds)
+        self.traffic: Asking
+        if self.service is not None:
+            self.traffic = self.service(self)
+        else:
+            mirror = Mirror(
+                service=self.name, kafka=self.stack.broker.address, exit_timeout=5.0, **self.mirror_options
+            )
+            self.traffic = Traffic(mirror, self.stack.model("stable"), self.count, self.seconds)
         self.traffic.start()
 
     def note(self, text: str) -> None:
@@ -95,10 +115,7 @@ class Case:
 
     def settle(self, timeout: float = SETTLE_S) -> dict[str, Any]:
         """The report, once all that was sent is in the ledger and nothing is on its way any more."""
-        self.traffic.wait()
-        if not self.mirror.flush(60):
-            raise PromiseBrokenError(f"the mirror did not come to an end: {self.mirror.stats()}")
-        self.mirror.close()
+        self.traffic.finish()
         expected = self.traffic.sent
         deadline, began = time.monotonic() + timeout, time.monotonic()
         while True:
@@ -116,8 +133,8 @@ class Case:
                 return report
             if time.monotonic() > deadline:
                 raise PromiseBrokenError(
-                    f"not settled after {timeout:g} s; sent {expected}, mirror {self.mirror.stats()}, "
-                    f"ledger {compact(ledger)}\n{self.stack.system.logs(5)}"
+                    f"not settled after {timeout:g} s; sent {expected}, ledger {compact(ledger)}\n"
+                    f"{self.stack.system.logs(5)}"
                 )
             time.sleep(0.5)
 
@@ -164,6 +181,7 @@ class Fault:
     brokers: tuple[str, ...] = ("embedded", "kafka")
     rollout: dict[str, Any] = field(default_factory=dict)
     mirror: dict[str, Any] = field(default_factory=dict)
+    service: "Callable[[Case], Asking] | None" = None  # another one than a mirror in this process
     before: Inject = nothing  # before the traffic
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Consumer, Message, NewPartitions, Producer, TopicPartition
 
 from faults.case import Case, PromiseBrokenError
-from faults.traffic import wait_until
+from faults.traffic import Traffic, wait_until
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.schemas.codec import unpack
 from shadowlane.schemas.config import Kafka
@@ -240,8 +240,9 @@ def aside(case: Case) -> None:
 
 def disordered(case: Case) -> None:
     """Every record comes alone and in random order, and half of the served ones long after the shadow ones."""
+    assert isinstance(case.traffic, Traffic)
     case.traffic.wait()
-    case.mirror.flush(30)
+    case.traffic.mirror.flush(30)
     draw = random.Random(7)
     there = Topics(ASIDE)
     requests = list(lines(case, there.requests))

@@ -1,13 +1,20 @@
 """The table: each fault, what is promised, how it is done, and what must be seen. In scenes that share a system."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 
-from faults import answers, data, processes, servers
+from faults import answers, attachments, data, functions, machine, processes, servers
 from faults.case import Fault
+from faults.stack import Plan
 
 AGAIN = "no request lost, none counted twice, the verdict unchanged"
+
+
+Prepare = Callable[[Path, Plan], AbstractContextManager[None]]
+"""Changes what the system is started with, for as long as it runs."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +25,8 @@ class Scene:
     faults: tuple[Fault, ...]
     nodes: int = 1  # of Apache Kafka
     brokers: tuple[str, ...] = ("embedded", "kafka")
-    settings: Mapping[str, Any] = field(default_factory=dict)
     needs: Callable[[], str] = lambda: ""  # why it can't run on this machine
+    prepare: Prepare = lambda folder, plan: contextlib.nullcontext()
 
 
 KILLS = Scene(
@@ -182,4 +189,129 @@ CANDIDATE = Scene(
     ),
 )
 
-SCENES = (KILLS, REBALANCES, STOPS, BROKER, THREE, STORE, NETWORK, DATA, PARTITIONS, CANDIDATE)
+
+@contextlib.contextmanager
+def _own_scorers(folder: Path, plan: Plan) -> Iterator[None]:
+    plan.environment |= functions.install(folder / "installed")
+    yield
+
+
+FUNCTIONS = Scene(
+    "functions",
+    (
+        Fault(
+            "scorer-raises", "it abstains, and is told of; the pair is scored by the others",
+            check=functions.abstains_on("raising", 24), rollout=functions.with_scorer("raising"),
+        ),
+        Fault(
+            "scorer-hangs", "ended after its time; it abstains, pairing goes on",
+            check=functions.abstains_on("hanging", 2), rollout=functions.with_scorer("hanging"),
+        ),
+        Fault(
+            "scorer-returns-nonsense", "it abstains, and is told of",
+            check=functions.abstains_on("nonsense", 24), rollout=functions.with_scorer("nonsense"),
+        ),
+        Fault(
+            "scorer-ends-its-process", "it abstains, and pairing is not its process",
+            check=functions.abstains_on("ending", 2), rollout=functions.with_scorer("ending"),
+        ),
+        Fault(
+            "redactor-raises", "mirrored without content, never unredacted",
+            check=functions.without_content(12), mirror={"redact": functions.raises},
+        ),
+        Fault(
+            "redactor-returns-nonsense", "mirrored without content, never unredacted",
+            check=functions.without_content(12), mirror={"redact": functions.returns_nonsense},
+        ),
+        Fault(
+            "redactor-hangs", "mirrored without content; neither the service nor the mirror waits for it",
+            check=functions.without_content(2), mirror={"redact": functions.hangs},
+        ),
+    ),
+    prepare=_own_scorers,
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _small_disks(folder: Path, plan: Plan) -> Iterator[None]:
+    with (
+        machine.small_disk(folder / "store-disk") as one,
+        machine.small_disk(folder / "broker-disk") as other,
+    ):
+        plan.store_data, plan.broker_data = one / "store", other / "kafka"
+        yield
+
+
+DISKS = Scene(
+    "disks",
+    (
+        Fault("store-disk-full", AGAIN, machine.store_disk_full),
+        Fault("broker-disk-full", AGAIN, machine.broker_disk_full, brokers=("kafka",)),
+    ),
+    needs=machine.no_small_disk,
+    prepare=_small_disks,
+)
+
+
+@contextlib.contextmanager
+def _own_clocks(folder: Path, plan: Plan) -> Iterator[None]:
+    plan.up_environment |= machine.own_clock(folder / "clocks" / "components")
+    plan.store_environment |= machine.own_clock(folder / "clocks" / "store")
+    yield
+
+
+CLOCKS = Scene(
+    "clocks",
+    tuple(
+        Fault(f"{whose}-clock-{how}", AGAIN, machine.jumps(whose, seconds), arm=arm)
+        for whose in ("components", "store")
+        for how, seconds, arm in (("an-hour-ahead", 3600, "good"), ("an-hour-back", -3600, "worse"))
+    ),
+    needs=machine.no_faketime,
+    prepare=_own_clocks,
+)
+
+HELD = "every answer that the service gave is in the ledger"
+
+SERVICES = Scene(
+    "services",
+    (
+        Fault(
+            "gunicorn-with-preload", HELD,
+            check=attachments.every_answer_is_there(1.0), service=attachments.Gunicorn,
+        ),
+        Fault(
+            "gunicorn-terminated", HELD, attachments.terminated,
+            attachments.every_answer_is_there(0.5), service=attachments.Gunicorn,
+        ),
+        Fault(
+            "uvicorn-with-workers", HELD,
+            check=attachments.every_answer_is_there(1.0), service=attachments.Uvicorn,
+        ),
+        Fault(
+            "uvicorn-terminated", HELD, attachments.terminated,
+            attachments.every_answer_is_there(0.5), service=attachments.Uvicorn,
+        ),
+        Fault(
+            "celery-forks", HELD,
+            check=attachments.every_answer_is_there(1.0), service=attachments.Celery,
+        ),
+    ),
+)  # fmt: skip
+
+SCENES = (
+    KILLS,
+    REBALANCES,
+    STOPS,
+    BROKER,
+    THREE,
+    STORE,
+    NETWORK,
+    DATA,
+    PARTITIONS,
+    CANDIDATE,
+    FUNCTIONS,
+    DISKS,
+    CLOCKS,
+    SERVICES,
+)

@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.system import running as up_running
 from faults.case import Case, Inject, PromiseBrokenError, compact
 from faults.proxy import Proxy
-from faults.traffic import Traffic, wait_until
+from faults.traffic import Traffic
 from shadowlane.producers import Mirror
 
 AWAY_S = 8.0
@@ -148,34 +147,6 @@ def brokers(case: Case) -> list[Proxy]:
 
 def store(case: Case) -> list[Proxy]:
     return [case.stack.store_proxy]
-
-
-def disk_full(directory: Callable[[Case], Path], is_told: Callable[[Case], bool], what: str) -> Inject:
-    """A file takes all that is left on the disk, until the fault is told; then it is gone."""
-
-    def inject(case: Case) -> None:
-        case.await_sent(0.2)
-        ballast = directory(case) / "ballast"
-        fill(ballast)
-        try:
-            wait_until(lambda: is_told(case), f"{what} is told", 60, every=0.2)
-            case.note(f"{what} was told")
-            case.await_sent(1.0)
-        finally:
-            ballast.unlink()
-
-    return inject
-
-
-def fill(ballast: Path) -> None:
-    """Writes until the disk has no byte left."""
-    with ballast.open("wb", buffering=0) as out:
-        for size in (2**20, 2**12, 1):
-            try:
-                while True:
-                    out.write(b"\0" * size)
-            except OSError:
-                continue
 
 
 def embedded_broker_dies(case: Case) -> None:

@@ -204,8 +204,9 @@ class Plan:
 
     rollouts: list[tuple[str, str, dict[str, Any]]]  # name, the candidate's behaviour, more of it
     nodes: int = 1
-    settings: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # of every command
+    up_environment: dict[str, str] = field(default_factory=dict)  # of the components alone
+    store_environment: dict[str, str] = field(default_factory=dict)
     store_data: Path | None = None
     broker_data: Path | None = None
 
@@ -221,7 +222,9 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
             if kind == "embedded"
             else Apache(folder, stack, plan.nodes, plan.broker_data)
         )
-        store = Store(plan.store_data or folder / "store", store_port, folder / "store.log")
+        store = Store(
+            plan.store_data or folder / "store", store_port, folder / "store.log", plan.store_environment
+        )
         store.start()
         stack.callback(store.kill)
         store_proxy = stack.enter_context(Proxy(store_port, store_proxy_port).running())
@@ -239,14 +242,10 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
             30,
         )
         settings = {key: dict(value) for key, value in SETTINGS.items()}
-        for key, value in plan.settings.items():
-            settings[key] = settings.get(key, {}) | value
         settings["kafka"] |= {"bootstrap_servers": broker.address, "replication_factor": plan.nodes}
         settings["clickhouse"] = {"port": store_proxy_port}
         ports = {f"{name}_port": port for name, port in zip(STARTED, free_ports(len(STARTED)), strict=True)}
-        settings["monitoring"] = (
-            {"stalled_after_s": 10.0, "lag_every_s": 2.0} | ports | settings.get("monitoring", {})
-        )
+        settings["monitoring"] = {"stalled_after_s": 10.0, "lag_every_s": 2.0} | ports
         config = folder / "shadowlane.yaml"
         candidate = f"http://127.0.0.1:{model_port}/{{}}/v1"
         rollouts = [rollout(name, candidate.format(arm), **more) for name, arm, more in plan.rollouts]
@@ -260,7 +259,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
             _process(
                 [*SHADOWLANE, "up", "--no-servers", "--config", str(config), "--data", str(folder / "data")],
                 folder / "up.log",
-                environment,
+                environment | plan.up_environment,
             )
         )
         system = System(folder, settings | {"rollouts": rollouts}, config, up, environment)

@@ -45,6 +45,11 @@ def _drawn(count: int, seed: int) -> list[float]:
     return moments
 
 
+def question(number: int) -> str:
+    """What a customer asks."""
+    return f"Where is my order, please? It is number {number}"
+
+
 class Traffic:
     """``count`` prompts of one service to the stable model, through the mirror. ``answered`` counts from outside."""
 
@@ -69,6 +74,13 @@ class Traffic:
     def wait(self) -> None:
         """Until all was asked and answered."""
         self._thread.join()
+
+    def finish(self) -> None:
+        """Until all of it is mirrored, or counted as dropped. Raises RuntimeError where that takes a minute."""
+        self.wait()
+        if not self.mirror.flush(60):
+            raise RuntimeError(f"the mirror did not come to an end: {self.mirror.stats()}")
+        self.mirror.close()
 
     def await_sent(self, share: float, timeout: float = 120.0) -> None:
         """Until so much of it was sent: the moment for a fault."""

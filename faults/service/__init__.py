@@ -1,0 +1,1 @@
+"""Services with the mirror attached, as servers and task queues run them."""
