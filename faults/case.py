@@ -19,7 +19,7 @@ from shadowlane.schemas.config import Kafka
 
 REQUESTS = 240
 SECONDS = 6.0
-SETTLE_S = 120.0
+SETTLE_S = 180.0
 
 
 class PromiseBrokenError(AssertionError):
@@ -128,7 +128,8 @@ class Case:
                 time.sleep(0.5)
                 continue
             ledger = report["ledger"]
-            if ledger["eligible"] >= expected and not ledger["in_flight"]:
+            # What is missing by its age may still be open: a machine under load is slow, and the audit knows.
+            if ledger["eligible"] >= expected and not ledger["in_flight"] and not ledger["missing"]:
                 self.settled_s = time.monotonic() - began
                 return report
             if time.monotonic() > deadline:

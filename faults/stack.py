@@ -28,7 +28,7 @@ from shadowlane.schemas.config import ClickHouse
 SETTINGS: dict[str, Any] = {
     "kafka": {"session_timeout_s": 6.0, "partitions": 4},
     "worker": {"timeout_s": 5.0, "retry_max_s": 2.0, "drain_s": 3.0},
-    "pairing": {"wait_s": 30.0},  # two sessions that run out, one after the other, and two starts
+    "pairing": {"wait_s": 60.0},  # two sessions that run out, one after the other, and two starts
     "sink": {"max_wait_s": 0.2},
     "controller": {"poll_s": 1.0, "bucket_s": 5, "close_after_s": 2.0, "lease_s": 4.0},
 }
@@ -245,7 +245,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         settings["kafka"] |= {"bootstrap_servers": broker.address, "replication_factor": plan.nodes}
         settings["clickhouse"] = {"port": store_proxy_port}
         ports = {f"{name}_port": port for name, port in zip(STARTED, free_ports(len(STARTED)), strict=True)}
-        settings["monitoring"] = {"stalled_after_s": 10.0, "lag_every_s": 2.0} | ports
+        settings["monitoring"] = {"stalled_after_s": 20.0, "lag_every_s": 2.0} | ports
         config = folder / "shadowlane.yaml"
         candidate = f"http://127.0.0.1:{model_port}/{{}}/v1"
         rollouts = [rollout(name, candidate.format(arm), **more) for name, arm, more in plan.rollouts]
