@@ -28,9 +28,7 @@ POISON: dict[str, Callable[[bytes], bytes | None]] = {
     "a lone surrogate": lambda good: _with(good, request_id="\ud800") or b"",
     "an integer over 64 bits": lambda good: _with(good, ts=2**70, minute=2**70, count=2**70),
     "NaN": lambda good: _with(good, ts=float("nan"), minute=float("nan")),
-    "20 MB": lambda good: _with(
-        good, body="x" * BIG, output="x" * BIG, candidate_output="x" * BIG, reason="x" * BIG
-    ),
+    "20 MB": lambda good: _big(good),
     "an unknown schema version": lambda good: _with(good, schema_version=999),
     "the wrong keys": lambda good: b'{"idd": "1", "vlaue": 2}',
     "no object": lambda good: b'["a", "list"]',
@@ -52,6 +50,12 @@ def _with(good: bytes, **fields: Any) -> bytes:
     return json.dumps(
         record | {k: v for k, v in fields.items() if k in record or k == "schema_version"}
     ).encode()
+
+
+def _big(good: bytes) -> bytes:
+    texts = ("body", "output", "candidate_output", "reason")
+    record = orjson.loads(good)
+    return _with(good, **{next((name for name in texts if name in record), "any"): "x" * BIG})
 
 
 def poison_everywhere(case: Case) -> None:
