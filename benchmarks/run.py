@@ -18,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = {
+    "audit": "an audit of what Kafka and the store hold, beside reading the same records",
     "mirror": "the mirror on the request path, beside a bare Producer.produce",
     "pairing": "pairs a second through Faust, beside quixstreams, bytewax, a plain loop and the orjson floor",
     "store": "rows a second into the store",

@@ -24,6 +24,7 @@ Partition = tuple[str, int]
 TIMEOUT_S = 30.0
 QUIET_S = 1.0  # past the end that the broker named: how long nothing more may come before it is the end
 WAIT_S = 0.03
+AT_ONCE = 64  # messages: an envelope may have 256 KB
 STUCK_S = 60.0  # before that end: how long nothing may come before the broker is at fault
 SKEW_MS = 3_600_000  # how far the clocks of two machines may be apart where reading starts at a time
 
@@ -158,7 +159,7 @@ class Logs:
             heard = time.monotonic()
             while open_ones:
                 messages = []
-                for raw in consumer.consume(1000, WAIT_S):
+                for raw in consumer.consume(AT_ONCE, WAIT_S):
                     if error := raw.error():
                         check_passes(error, raw.topic() or "the topics")
                     message = _message(raw)
