@@ -26,7 +26,7 @@ import faust
 from faust.types import TP
 
 from shadowlane import metrics
-from shadowlane.errors import BrokerError
+from shadowlane.errors import BrokerError, PoisonError
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.processors.faust_edge import (
     Backpressure,
@@ -58,6 +58,7 @@ def run(settings: Settings) -> None:
     Raises:
         BrokerError: no broker within 30 seconds, topics that can't pair, or a record that can't be written.
         ConfigError: a scorer that is not known, or that refuses its options.
+        PoisonError: too many responses can't be read. What is in flight is finished first.
         SystemExit: Faust crashed (code 1).
     """
     scorers = {r.name: ScorerSet.from_rollout(r, settings.prices) for r in settings.rollouts}
@@ -72,6 +73,7 @@ def run(settings: Settings) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")
+    flush_s = 0.0
     with tempfile.TemporaryDirectory(prefix="shadowlane-pairing-") as directory:
         try:
             shell = Shell(settings, scorers, producer, partitions, loop, directory)
@@ -84,6 +86,8 @@ def run(settings: Settings) -> None:
                 with watching(settings, shell.board, shell.seen):
                     worker.execute_from_commandline()
             except SystemExit as exit_:
+                if isinstance(shell.failure, PoisonError):
+                    flush_s = STOP_S  # the letters so far are there to be looked at
                 if shell.failure is not None:
                     raise shell.failure from exit_
                 if exit_.code:
@@ -92,7 +96,7 @@ def run(settings: Settings) -> None:
                 progress = shell.pairing.progress()
                 log.info("pairing stopped: %s", " ".join(f"{name}={n}" for name, n in progress.items()))
         finally:
-            producer.close(0.0)
+            producer.close(flush_s)
 
 
 def use_uvloop() -> None:
@@ -167,6 +171,7 @@ class Shell:
                 message.offset,
                 message.value,
                 partial(message.ack, self.app.consumer),
+                stamp=int(1000 * (message.timestamp or 0.0)),
             )
             event.value = message.value = None  # only the acknowledgement waits now; its bytes need not
             if self.pairing.full((side, message.partition)):

@@ -1,6 +1,6 @@
 """Errors of a Kafka consumer: those that pass by themselves, and those that no waiting heals."""
 
-from confluent_kafka.cimpl import KafkaError
+from confluent_kafka.cimpl import KafkaError, Message
 
 from shadowlane.errors import BrokerError
 
@@ -21,3 +21,8 @@ def check_passes(error: KafkaError, topic: str) -> None:
     remedy = HOPELESS.get(error.code())
     if error.fatal() or remedy:
         raise BrokerError(f"reading {topic}: {error.str()}" + (f"; {remedy}" if remedy else ""))
+
+
+def stamp_of(message: Message) -> int:
+    """When the message came to Kafka (or was made, as its topic has it), Unix milliseconds; 0 where it is not said."""
+    return max(0, message.timestamp()[1])

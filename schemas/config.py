@@ -91,6 +91,22 @@ class Sink(Section):
     max_wait_s: Positive = Field(default=1.0, description="how long a row waits for a larger insert")
 
 
+class DeadLetters(Section):
+    """When a component stops rather than bury what it can't read."""
+
+    limit: Annotated[int, Field(ge=0)] = Field(
+        default=1000,
+        description="so many dead letters of one window, per process; at the next one the component stops, "
+        "with exit code 7. 0: no limit",
+    )
+    window_s: Positive = Field(default=60.0, description="by when their records came to Kafka")
+    hold: bool = Field(
+        default=False,
+        description="true: the stopped component stays, and does nothing, until it is told to end; for "
+        "orchestrators that start again whatever ends",
+    )
+
+
 class Controller(Section):
     """Who looks at the evidence, decides, and tells."""
 
@@ -498,6 +514,7 @@ class Settings(pydantic_settings.BaseSettings):
     worker: Worker = Worker()
     pairing: Pairing = Pairing()
     sink: Sink = Sink()
+    dead_letters: DeadLetters = DeadLetters()
     envelope: Envelope = Envelope()
     controller: Controller = Controller()
     flags: Flags = Flags()

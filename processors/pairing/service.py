@@ -12,6 +12,7 @@ from typing import Protocol
 
 from shadowlane import metrics
 from shadowlane.errors import BrokerError, CodecError
+from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.pairing.envelopes import Envelope, Source, Unacknowledged
 from shadowlane.processors.pairing.join import Join, Match
 from shadowlane.processors.pairing.matching import Matching
@@ -78,11 +79,25 @@ class Pairing:
         self._out: Counter[tuple[str, str]] = Counter()  # outcome and reason
         self._failed_scorers: Counter[tuple[str, str]] = Counter()
         self._taken: dict[Source, int] = {}
+        self._limit = PoisonLimit(settings.dead_letters, "pairing")
 
     def take(
-        self, side: Role, partition: int, offset: int, value: bytes | None, acknowledge: Callable[[], object]
+        self,
+        side: Role,
+        partition: int,
+        offset: int,
+        value: bytes | None,
+        acknowledge: Callable[[], object],
+        *,
+        stamp: int = 0,
     ) -> None:
-        """One message. ``acknowledge`` is called once it may be committed, in the order of the offsets."""
+        """One message. ``acknowledge`` is called once it may be committed, in the order of the offsets.
+
+        ``stamp`` is when it came to Kafka, in Unix milliseconds; 0 where that is not known.
+
+        Raises:
+            PoisonError: too many records can't be read. This message is not acknowledged.
+        """
         envelope = Envelope(side, partition, offset, acknowledge)
         self._unacknowledged.add(envelope)
         self._taken[envelope.source] = offset
@@ -91,7 +106,7 @@ class Pairing:
             try:
                 response = read(side, line)
             except CodecError as exc:
-                self._bury(envelope, number, line, str(exc))
+                self._bury(envelope, number, line, str(exc), stamp)
                 continue
             match = self._join.take(envelope, response, len(line), now)
             if match is not None:
@@ -223,7 +238,7 @@ class Pairing:
         self._join.delivered(match)
         self._touched.update([envelope.source for envelope in match.envelopes])
 
-    def _bury(self, envelope: Envelope, number: int, line: bytes, reason: str) -> None:
+    def _bury(self, envelope: Envelope, number: int, line: bytes, reason: str, stamp: int) -> None:
         letter = dead_letter(
             line,
             reason,
@@ -234,6 +249,9 @@ class Pairing:
             number=number,
             ts=self._wall(),
         )
+        if not self._limit.admit(letter, stamp):
+            assert self._limit.error is not None
+            raise self._limit.error
         self._written["dead_lettered"] += 1
         log.warning(
             "dead letter %s: %s", letter.dead_letter_id, reason, extra={"request_id": letter.request_id}

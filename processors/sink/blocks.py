@@ -21,6 +21,7 @@ class Block:
     since: float  # when the first message came
     offsets: list[int] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
+    stamps: list[int] = field(default_factory=list)  # when each came to Kafka, Unix milliseconds
     rows: int = 0
     size: int = 0  # of all values, in bytes
 
@@ -83,8 +84,11 @@ class Blocks:
         """The next block of ``partition`` ends with the offset ``last``."""
         self._promised[partition] = last
 
-    def add(self, partition: Partition, offset: int, value: bytes | None, now: float) -> None:
-        """Takes one message. ``value`` is None for a tombstone, which only moves the offset on."""
+    def add(self, partition: Partition, offset: int, value: bytes | None, now: float, stamp: int = 0) -> None:
+        """Takes one message. ``value`` is None for a tombstone, which only moves the offset on.
+
+        ``stamp`` is when it came to Kafka, Unix milliseconds; 0 where that is not known.
+        """
         promised = self._promised.get(partition)
         if promised is not None and offset > promised:
             self._seal(partition)
@@ -93,6 +97,7 @@ class Blocks:
             block = self._open[partition] = Block(partition, now)
         block.offsets.append(offset)
         block.values.append(value or b"")
+        block.stamps.append(stamp)
         if value:
             block.rows += value.count(b"\n") + 1
             block.size += len(value)

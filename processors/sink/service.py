@@ -18,9 +18,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Consumer, Message, TopicPartition
 
 from shadowlane.errors import BrokerError, StoreError
+from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import consumer_options, ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
-from shadowlane.processors.reading import check_passes
+from shadowlane.processors.reading import check_passes, stamp_of
 from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
 from shadowlane.processors.sink.progress import Progress
 from shadowlane.processors.sink.writer import Writer
@@ -53,6 +54,7 @@ def run(settings: Settings) -> None:
         BrokerError: Kafka can't be reached at the start, or lets nothing be read.
         StoreError: ClickHouse can't be reached at the start (within 30 s), or its schema is not this
             version's.
+        PoisonError: too many records can't be read. Their blocks are not committed.
     """
     partitions = ensure_topics(settings.kafka)  # until Kafka answers, a signal ends the wait
     stop = threading.Event()
@@ -85,7 +87,9 @@ class Sink:
         self._due: list[Block] = []
         self._writing: Partition | None = None  # None too where it was taken away meanwhile
         self._gave_up = False
-        self._writer = Writer(self._topics, self._insert, self._bury)
+        self._writer = Writer(
+            self._topics, self._insert, self._bury, PoisonLimit(settings.dead_letters, "sink")
+        )
         self._joined = False
         self._producer: EnvelopeProducer | None = None
         self.board = Board("sink", unready=self._unready, figures=self._figures, doing=self.progress.doing)
@@ -141,7 +145,7 @@ class Sink:
         assert partition is not None
         assert offset is not None
         self.progress.messages += 1
-        self._blocks.add((topic, partition), offset, message.value(), time.monotonic())
+        self._blocks.add((topic, partition), offset, message.value(), time.monotonic(), stamp_of(message))
 
     def _write_due(self, *, everything: bool = False) -> None:
         self._due = self._blocks.due(time.monotonic(), everything=everything)

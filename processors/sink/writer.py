@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from shadowlane.errors import CodecError
+from shadowlane.errors import CodecError, PoisonError
+from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.sink.blocks import Block
 from shadowlane.processors.store import BadRowsError
 from shadowlane.schemas.codec import dead_letter, decode, encode, unpack
@@ -24,11 +25,16 @@ Bury = Callable[[list[DeadLetter]], None]
 
 
 class Line(NamedTuple):
-    """One record, and where it stood."""
+    """One record, where it stood, and when that came to Kafka (Unix milliseconds)."""
 
     offset: int
     number: int  # from 0, in its envelope
     text: bytes
+    stamp: int
+
+
+Refused = Callable[[Line, str], None]
+"""(a line that can't be read, why)."""
 
 
 class Writer:
@@ -39,9 +45,10 @@ class Writer:
     halving what is left.
     """
 
-    def __init__(self, topics: Topics, insert: Insert, bury: Bury) -> None:
+    def __init__(self, topics: Topics, insert: Insert, bury: Bury, limit: PoisonLimit) -> None:
         self._insert = insert
         self._bury = bury
+        self._limit = limit
         self._dead_letters = topics.dead_letters
         self._tables: dict[str, tuple[str, Decode]] = {
             topics.pairs: ("pair_log", partial(decode, Pair)),
@@ -57,6 +64,8 @@ class Writer:
         Raises:
             StoreError: ClickHouse is away, or refuses for a reason that is not the rows': try again.
             BrokerError: the dead letters could not be written: try again.
+            PoisonError: too many lines can't be read. The block is written in part; the letters that the limit
+                allows are in the store, to be looked at.
         """
         if not block.rows:
             return 0
@@ -73,30 +82,44 @@ class Writer:
         return 0
 
     def _sort_out(self, block: Block, table: str, read: Decode) -> int:
-        good: list[Line] = []
-        bad: list[tuple[Line, str]] = []
-        for offset, value in zip(block.offsets, block.values, strict=True):
-            for number, text in unpack(value):
-                line = Line(offset, number, text)
-                try:
-                    read(text)
-                except CodecError as exc:
-                    bad.append((line, str(exc)))
-                else:
-                    good.append(line)
-        self._insert_readable(table, block, good, bad)
-        now = int(time.time() * 1000)
-        letters = [self._letter(block, line, reason, now) for line, reason in bad]
+        letters: list[DeadLetter] = []
+        try:
+            self._insert_readable(table, block, read, letters)
+        except PoisonError:
+            # The block comes again, and its letters then go through Kafka: they are the same, by their ids.
+            self._keep(block, letters)
+            raise
         if block.partition[0] != self._dead_letters:
             self._bury(letters)
         else:  # to bury these would bring them back here
             self._keep(block, letters)
         return len(letters)
 
-    def _insert_readable(
-        self, table: str, block: Block, lines: list[Line], bad: list[tuple[Line, str]]
-    ) -> None:
-        """Inserts what ClickHouse can read of ``lines``, and adds the others to ``bad``."""
+    def _insert_readable(self, table: str, block: Block, read: Decode, letters: list[DeadLetter]) -> None:
+        """Inserts what can be read, and adds a letter for each line that can't to ``letters``."""
+        now = int(time.time() * 1000)
+        good: list[Line] = []
+
+        def refused(line: Line, reason: str) -> None:
+            letter = self._letter(block, line, reason, now)
+            if not self._limit.admit(letter, line.stamp):
+                assert self._limit.error is not None
+                raise self._limit.error
+            letters.append(letter)
+
+        for offset, value, stamp in zip(block.offsets, block.values, block.stamps, strict=True):
+            for number, text in unpack(value):
+                line = Line(offset, number, text, stamp)
+                try:
+                    read(text)
+                except CodecError as exc:
+                    refused(line, str(exc))
+                else:
+                    good.append(line)
+        self._halve(table, block, good, refused)
+
+    def _halve(self, table: str, block: Block, lines: list[Line], refused: Refused) -> None:
+        """Inserts what ClickHouse can read of ``lines``, and hands the others to ``refused``."""
         if not lines:
             return
         a, b = lines[0], lines[-1]
@@ -105,11 +128,11 @@ class Writer:
             self._insert(table, b"\n".join(line.text for line in lines), token)
         except BadRowsError as exc:
             if len(lines) == 1:
-                bad.append((lines[0], str(exc)))
+                refused(lines[0], str(exc))
                 return
             middle = len(lines) // 2
-            self._insert_readable(table, block, lines[:middle], bad)
-            self._insert_readable(table, block, lines[middle:], bad)
+            self._halve(table, block, lines[:middle], refused)
+            self._halve(table, block, lines[middle:], refused)
 
     def _letter(self, block: Block, line: Line, reason: str, now: int) -> DeadLetter:
         topic, partition = block.partition
@@ -125,13 +148,14 @@ class Writer:
         )
 
     def _keep(self, block: Block, letters: list[DeadLetter]) -> None:
-        lines = [Line(letter.source_offset, letter.source_line, encode(letter)) for letter in letters]
-        lost: list[tuple[Line, str]] = []
-        self._insert_readable("dead_letter_log", block, lines, lost)
-        for line, _ in lost:
+        lines = [Line(letter.source_offset, letter.source_line, encode(letter), 0) for letter in letters]
+
+        def refused(line: Line, _reason: str) -> None:
             log.error(
                 "ClickHouse refuses the dead letter at %s, offset %d, line %d: it stays in Kafka alone",
                 block.partition,
                 line.offset,
                 line.number,
             )
+
+        self._halve("dead_letter_log", block, lines, refused)

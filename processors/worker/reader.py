@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import Consumer, KafkaError, Message
 
 from shadowlane.errors import BrokerError
 from shadowlane.processors.kafka import consumer_options
-from shadowlane.processors.reading import check_passes
+from shadowlane.processors.reading import check_passes, stamp_of
 from shadowlane.processors.watch import Loop
 from shadowlane.processors.worker.offsets import Offsets, Ticket
 from shadowlane.schemas.codec import unpack
@@ -38,6 +38,7 @@ class Work:
     partition: int
     number: int  # of the line, from 0
     line: bytes
+    stamp: int  # when the message came to Kafka, Unix milliseconds; 0 where it is not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,8 @@ class Reader:
         envelope = value.encode() if isinstance(value, str) else value
         lines = list(unpack(envelope))
         ticket = self._offsets.begin(partition, offset, len(lines), len(envelope or b""))
-        return [Work(ticket, partition, number, line) for number, line in lines]
+        stamp = stamp_of(message)
+        return [Work(ticket, partition, number, line, stamp) for number, line in lines]
 
     def _commit(self, consumer: Consumer, offsets: dict[int, int], *, asynchronous: bool) -> None:
         if not offsets:

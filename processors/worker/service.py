@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVarTuple
 
-from shadowlane.errors import BrokerError, CodecError
+from shadowlane.errors import BrokerError, CodecError, PoisonError
 from shadowlane.processors.arms import check_arm
+from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.watch import Board, Family, watching
@@ -49,6 +50,7 @@ def run(settings: Settings) -> None:
         ConfigError: an arm can't be asked as configured (its key is missing, …).
         BrokerError: Kafka can't be reached at the start, or does not take what has to be written. What is
             not finished is not committed, so a restart goes on from there.
+        PoisonError: too many requests can't be read. What is in flight is finished first.
     """
     worker = ShadowWorker(settings)
     partitions = ensure_topics(settings.kafka)  # until Kafka answers, a signal ends the wait
@@ -73,6 +75,7 @@ class ShadowWorker:
         self._running: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
+        self._limit = PoisonLimit(settings.dead_letters, "worker")
         self._closed = False  # from here on a failure to write is only work given back
         self._started = False  # from here on there are the producer and the reader
         self.board = Board("worker", unready=self._unready, figures=self._figures, doing=self._doing)
@@ -142,7 +145,7 @@ class ShadowWorker:
         self._reader.stop_reading()
         self.progress.given_back += len(self._waiting)
         self._waiting.clear()
-        if self._failure is None and self._running:
+        if self._can_write and self._running:
             log.info("worker stopping: %d calls in flight", len(self._running))
             await asyncio.wait(self._running, timeout=self._settings.worker.drain_s)
 
@@ -154,11 +157,16 @@ class ShadowWorker:
         self.progress.given_back += len(self._running)
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
-        remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._failure is None else 0.0)
+        remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._can_write else 0.0)
         if remaining:
             log.warning("%d records were not written before the stop; they will be made again", remaining)
         await asyncio.to_thread(self._reader.close)
         log.info("worker stopped: %s", self.progress)
+
+    @property
+    def _can_write(self) -> bool:
+        """Whether what is in flight can still be finished."""
+        return self._failure is None or isinstance(self._failure, PoisonError)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None and not self._closed:
@@ -244,7 +252,6 @@ class ShadowWorker:
         self._producer.send(topic, partition, line, partial(self._written, work, response))
 
     def _bury(self, work: Work, reason: str) -> None:
-        self.progress.dead_letters += 1
         topic = self._topics.dead_letters
         count = self._partitions[topic]
         request_id = salvage_request_id(work.line)
@@ -258,6 +265,12 @@ class ShadowWorker:
             number=work.number,
             ts=int(time.time() * 1000),
         )
+        if not self._limit.admit(letter, work.stamp):
+            self.progress.given_back += 1
+            assert self._limit.error is not None
+            self._fail(self._limit.error)
+            return
+        self.progress.dead_letters += 1
         partition = partition_of(request_id, count) if request_id else work.partition % count
         self._producer.send(topic, partition, encode(letter), partial(self._written, work, None))
 

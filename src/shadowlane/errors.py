@@ -7,6 +7,7 @@
     ├── CodecError     a record that can't be read: it goes to the dead letters with this text
     ├── BrokerError    Kafka can't be reached, or refuses
     ├── StoreError     ClickHouse can't be reached, or refuses
+    ├── PoisonError    too many records can't be read: the component stops before it empties their topic
     └── RefusedError   a command that can't be done in the present state: why, and what can be done instead
 
 Errors of a library stop at the edge of the module that uses it, and come out as one of these,
@@ -32,6 +33,10 @@ class BrokerError(ShadowlaneError):
 
 class StoreError(ShadowlaneError):
     """ClickHouse can't be reached, or it refuses what is asked."""
+
+
+class PoisonError(ShadowlaneError):
+    """Too many records became dead letters within a window. The message says from where, why, and how to go on."""
 
 
 class RefusedError(ShadowlaneError):

@@ -10,7 +10,8 @@ Exit codes, of every command:
 3    Kafka can't be reached, or refuses
 4    ClickHouse can't be reached, or refuses
 5    a component stopped by itself; its log says why
-6    a command on a rollout that can't be done now, or that somebody else's came before
+6    a command that can't be done now, or that somebody else's came before
+7    a component met more records that it can't read than ``dead_letters.limit`` allows, and stopped
 8    a component stood still with work to do, and ended itself to be started again; its log has the stacks
 10   of ``report --exit-code``: hold
 11   of ``report --exit-code``: inconclusive
@@ -21,7 +22,7 @@ Exit codes, of every command:
 
 import sys
 
-from shadowlane.errors import BrokerError, ConfigError, RefusedError, ShadowlaneError, StoreError
+from shadowlane.errors import BrokerError, ConfigError, PoisonError, RefusedError, ShadowlaneError, StoreError
 
 EXIT_DOWN = 1
 EXIT_CONFIG = 2
@@ -29,6 +30,7 @@ EXIT_BROKER = 3
 EXIT_STORE = 4
 EXIT_FAILED = 5
 EXIT_REFUSED = 6
+EXIT_POISON = 7
 EXIT_INTERRUPTED = 130
 
 
@@ -68,6 +70,7 @@ def exit_code(error: ShadowlaneError) -> int:
         BrokerError: EXIT_BROKER,
         StoreError: EXIT_STORE,
         RefusedError: EXIT_REFUSED,
+        PoisonError: EXIT_POISON,
     }
     for kind, code in codes.items():
         if isinstance(error, kind):

@@ -1,8 +1,15 @@
 """`shadowlane run COMPONENT`."""
 
+import logging
+import signal
+import threading
+
+from shadowlane.errors import PoisonError
 from shadowlane.evaluators.check import check
 from shadowlane.processors.watch.logs import configure
 from shadowlane.schemas.config import Settings
+
+HOLD_TELL_S = 60.0
 
 
 def run_component(component: str, settings: Settings) -> None:
@@ -19,4 +26,20 @@ def run_component(component: str, settings: Settings) -> None:
         from shadowlane.rollout.controller import run
     else:
         from shadowlane.rollout.flags import run
-    run(settings)
+    try:
+        run(settings)
+    except PoisonError as exc:
+        if settings.dead_letters.hold:
+            hold(exc)
+        raise
+
+
+def hold(error: PoisonError) -> None:
+    """Stays, and says why each minute, until SIGTERM or SIGINT: nothing starts this again meanwhile."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    while True:
+        logging.getLogger("shadowlane.run").critical("does nothing until it is started again: %s", error)
+        if ended.wait(HOLD_TELL_S):
+            return

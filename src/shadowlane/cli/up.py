@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli import EXIT_CONFIG
+from shadowlane.cli import EXIT_CONFIG, EXIT_POISON
 from shadowlane.cli.store import connected
 from shadowlane.cli.up_status import Progress
 from shadowlane.embedded.broker import check_port_is_free, wait_until_ready
@@ -43,9 +43,11 @@ class Child:
     started_at: list[float] = field(default_factory=list)
     log_start: int = 0  # where in its log this start's lines begin
     forgets: bool = False  # what it holds is gone once it ends, so a new start would hide a loss
+    poisoned: bool = False  # stopped at dead_letters.limit: started again once a person says so
 
     def start(self, now: float) -> None:
         self.started_at.append(now)
+        self.poisoned = False
         with self.log.open("ab") as log:
             self.log_start = log.tell()
             self.process = Popen(
@@ -104,9 +106,10 @@ def run_up(
         raise ConfigError(
             f"the directory {data} can't be used ({exc.strerror}): choose another with --data"
         ) from exc
-    stop = threading.Event()
+    stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
     command = [sys.executable, "-m", "shadowlane.cli"]
     chosen = ["--config", str(config)] if config else []
     components = [
@@ -144,7 +147,7 @@ def run_up(
             for child in components:
                 child.start(time.monotonic())
                 started.append(child)
-            _watch(console, settings, data, started, stop)
+            _watch(console, settings, data, started, stop, again)
     finally:
         _stop_all(console, started, settings.worker.drain_s)
 
@@ -166,9 +169,17 @@ def _await(
 
 
 def _watch(
-    console: Console, settings: Settings, data: Path, children: list[Child], stop: threading.Event
+    console: Console,
+    settings: Settings,
+    data: Path,
+    children: list[Child],
+    stop: threading.Event,
+    again: threading.Event,
 ) -> None:
-    """The status lines, and a new start for a component that ended, until it is time to stop."""
+    """The status lines, and a new start for a component that ended, until it is time to stop.
+
+    ``again`` starts those that stopped at ``dead_letters.limit``.
+    """
     progress = Progress(settings)
     restarts: dict[str, int] = {}
     head = f"shadowlane up: data in {data}, logs in {data / 'logs'}. Ctrl-C stops it."
@@ -178,10 +189,13 @@ def _watch(
         printed, pages = "", dict[str, str]()
         while not stop.is_set():
             now = time.monotonic()
+            if again.is_set():
+                again.clear()
+                _forgive(children, now, console)
             for child in children:
-                if child.exit_code is not None:
+                if child.exit_code is not None and not child.poisoned:
                     _start_again(child, now, console)
-                    restarts[child.name] = restarts.get(child.name, 0) + 1
+                    restarts[child.name] = restarts.get(child.name, 0) + (not child.poisoned)
             lines = progress.lines()
             if console.is_terminal:
                 live.update(
@@ -209,6 +223,16 @@ def _start_again(child: Child, now: float, console: Console) -> None:
         )
     if child.exit_code == EXIT_CONFIG:  # it will say the same again
         raise ConfigError(f"{child.name} does not start:\n{child.last_words()}")
+    if child.exit_code == EXIT_POISON:  # it would bury as many again, start after start
+        child.poisoned = True
+        console.print(
+            f"{child.last_words(1)}\n{child.name} stays down, and the others go on. Then `kill -HUP {os.getpid()}` "
+            "starts it again, with the configuration file as it is by then",
+            style="red",
+            markup=False,
+            highlight=False,
+        )
+        return
     if not child.may_restart(now):
         raise ShadowlaneError(
             f"{child.name} ended {RESTARTS_A_MINUTE} times within a minute (exit code {child.exit_code}); "
@@ -218,11 +242,20 @@ def _start_again(child: Child, now: float, console: Console) -> None:
     child.start(now)
 
 
+def _forgive(children: list[Child], now: float, console: Console) -> None:
+    """Starts the components again that stopped at the limit of dead letters: a person has seen to it."""
+    for child in children:
+        if child.poisoned:
+            console.print(f"starting {child.name} again")
+            child.start(now)
+
+
 def _table(children: list[Child], restarts: dict[str, int], pages: dict[str, str]) -> Table:
     grid = Table(box=None, pad_edge=False, show_header=False)
     for child in children:
         again = restarts.get(child.name, 0)
-        state = Text("up" if child.pid else "down", style="green" if child.pid else "red")
+        down = "down: too many dead letters" if child.poisoned else "down"
+        state = Text("up" if child.pid else down, style="green" if child.pid else "red")
         times = "once" if again == 1 else f"{again} times"
         page = Text(f"{pages[child.name]}/metrics" if child.name in pages else "", "dim")
         grid.add_row(

@@ -3,11 +3,13 @@
 import orjson
 import pytest
 
-from shadowlane.errors import BrokerError, StoreError
+from shadowlane.errors import BrokerError, PoisonError, StoreError
+from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.sink.blocks import Block
 from shadowlane.processors.sink.writer import Writer
 from shadowlane.processors.store import BadRowsError
-from shadowlane.schemas.codec import encode
+from shadowlane.schemas.codec import decode, encode
+from shadowlane.schemas.config import DeadLetters
 from shadowlane.schemas.events import DeadLetter, Pair
 from shadowlane.schemas.topics import Topics
 
@@ -59,7 +61,7 @@ def graveyard() -> Graveyard:
 
 @pytest.fixture
 def writer(store: Store, graveyard: Graveyard) -> Writer:
-    return Writer(TOPICS, store.insert, graveyard.bury)
+    return Writer(TOPICS, store.insert, graveyard.bury, PoisonLimit(DeadLetters(limit=10), "sink"))
 
 
 def pair(number: int, **fields: object) -> bytes:
@@ -84,6 +86,7 @@ def block(*values: bytes, topic: str = TOPICS.pairs) -> Block:
         0.0,
         offsets=list(range(7, 7 + len(values))),
         values=list(values),
+        stamps=[5] * len(values),
         rows=sum(value.count(b"\n") + 1 for value in values if value),
     )
 
@@ -163,3 +166,20 @@ def test_a_dead_letter_that_the_store_refuses_twice_is_logged(
     assert writer.write(block(b"refused", topic=TOPICS.dead_letters)) == 1
     assert store.rows == {}
     assert "offset 7, line 0" in caplog.text
+
+
+@pytest.mark.parametrize("topic", [TOPICS.pairs, TOPICS.dead_letters])
+def test_too_many_bad_lines_stop_it_and_those_that_may_be_are_kept_to_be_looked_at(
+    store: Store, graveyard: Graveyard, topic: str
+) -> None:
+    burst = block(*[b"[%d]" % n for n in range(30)], topic=topic)
+    with pytest.raises(PoisonError, match="10 records"):
+        Writer(TOPICS, store.insert, graveyard.bury, PoisonLimit(DeadLetters(limit=10), "sink")).write(burst)
+    assert graveyard.letters == {}
+    kept = {decode(DeadLetter, line).source_offset for line in store.rows["dead_letter_log"]}
+    assert kept == set(range(7, 17))
+
+    unlimited = PoisonLimit(DeadLetters(limit=0), "sink")
+    assert Writer(TOPICS, store.insert, graveyard.bury, unlimited).write(burst) == 30
+    ids = {decode(DeadLetter, line).dead_letter_id for line in store.rows["dead_letter_log"]}
+    assert len(ids | set(graveyard.letters)) == 30
