@@ -1,5 +1,6 @@
 """Topics and a database of a test's own, components as processes of the command line, and what came of it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -39,8 +40,7 @@ class Scene:
                 "bootstrap_servers": kafka.bootstrap_servers,
                 "topic_prefix": name,
                 "partitions": PARTITIONS,
-                # Joining takes the embedded broker half of it; Kafka allows no less than six.
-                "session_timeout_s": 2.0 if kafka.kind == "embedded" else 6.0,
+                "session_timeout_s": kafka.session_s,
             },
             "sink": {"max_wait_s": 0.2},
             "envelope": {"linger_ms": 5},
@@ -79,8 +79,6 @@ class Scene:
     @contextmanager
     def running(self, component: str, **environment: str) -> Any:
         """A component until the end of the block; then it is stopped, if it has not ended by itself."""
-        import os
-
         with self.log(component).open("ab") as log:
             process = subprocess.Popen(
                 [*SHADOWLANE, "run", component, "--config", str(self.file)],
@@ -102,8 +100,6 @@ class Scene:
 
     def shadowlane(self, *arguments: str, code: int = 0, **more: Any) -> str:
         """The output of one command. ``more`` is for subprocess.run."""
-        import os
-
         done = subprocess.run(
             [*SHADOWLANE, *arguments, "--config", str(self.file)],
             capture_output=True,

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from shadowlane.errors import BrokerError
+from shadowlane.errors import BrokerError, PoisonError
 from shadowlane.processors.pairing.records import KEPT_TEXT
 from shadowlane.processors.pairing.service import Pairing
 from shadowlane.processors.produce import Done, RecordTooLargeError
 from shadowlane.schemas.codec import decode, encode, pack
-from shadowlane.schemas.config import Settings
+from shadowlane.schemas.config import DeadLetters, Settings
 from shadowlane.schemas.events import DeadLetter, Pair, Response, Role
 
 SETTINGS = Settings.model_validate(
@@ -62,7 +62,7 @@ class FakeScorers:
 class Harness:
     """Pairing on a producer that keeps what it gets, and a clock that is set by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
         self.sent: list[tuple[str, int, bytes, Done]] = []
         self.acknowledged: list[tuple[str, int]] = []
         self.offsets = {Role.SERVED: 0, Role.SHADOW: 0}
@@ -70,7 +70,7 @@ class Harness:
         self.woken = 0
         self.scorers = FakeScorers()
         self.pairing = Pairing(
-            SETTINGS,
+            settings,
             {"r": self.scorers},
             self,
             dict.fromkeys(TOPICS.all, 4),
@@ -408,3 +408,15 @@ def test_deliveries_are_taken_in_on_the_owners_thread_alone(harness: Harness) ->
     assert (harness.woken, harness.acknowledged) == (1, [])
     harness.pairing.settle()
     assert len(harness.acknowledged) == 2
+
+
+@pytest.mark.parametrize("side", [Role.SERVED, Role.SHADOW])
+def test_too_many_that_can_not_be_read_stop_it_and_are_not_acknowledged(side: Role) -> None:
+    limited = SETTINGS.model_copy(update={"dead_letters": DeadLetters(limit=2)})
+    harness = Harness(limited)
+    harness.read(side, b"[1]")
+    harness.read(side, b"[2]")
+    with pytest.raises(PoisonError, match="pairing stops: 2 records"):
+        harness.read(side, b"[3]")
+    harness.answer()
+    assert harness.acknowledged == [(side, 0), (side, 1)]
