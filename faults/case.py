@@ -102,9 +102,8 @@ class Case:
             listed = admin.list_topics(timeout=10).topics
             for component in ("worker", "pairing", "sink"):
                 places = [(t, p) for t in reads(component, kafka) for p in listed[t].partitions]
-                if any(
-                    lag.messages for lag in read_lag(admin, group_of(component, kafka), places, 10).values()
-                ):
+                lags = read_lag(admin, kafka, group_of(component, kafka), places, 10)
+                if any(lag.messages for lag in lags.values()):
                     return False
             return True
 

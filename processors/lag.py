@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import Consumer
 
+from shadowlane.processors.kafka import client_options
 from shadowlane.schemas.config import Kafka
 
 Place = tuple[str, int]
@@ -46,7 +48,28 @@ def group_of(component: str, kafka: Kafka) -> str:
     return f"{kafka.topic_prefix}-{component}"
 
 
-def read_lag(admin: AdminClient, group: str, places: list[Place], timeout: float) -> dict[Place, Lag]:
+def committed_offsets(kafka: Kafka, group: str, places: list[Place], timeout: float) -> dict[Place, int]:
+    """What a group has committed; a partition without a commit is not there. Blocks for up to ``timeout`` seconds.
+
+    It asks as a consumer that never joins the group. ``AdminClient.list_consumer_group_offsets`` kills the
+    process with SIGSEGV while the group's coordinator is loading, as it is where a broker has just started
+    (librdkafka 2.16, in rd_kafka_cgrp_op).
+
+    Raises:
+        KafkaException: Kafka does not answer, or can't for one of the partitions.
+    """
+    options = client_options(kafka, "shadowlane-lag") | {"group.id": group, "enable.auto.commit": False}
+    consumer = Consumer(options | {"log_level": 0})
+    try:
+        found = consumer.committed([TopicPartition(*place) for place in places], timeout=timeout)
+    finally:
+        consumer.close()
+    return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+
+def read_lag(
+    admin: AdminClient, kafka: Kafka, group: str, places: list[Place], timeout: float
+) -> dict[Place, Lag]:
     """Asks Kafka. Blocks for up to three times ``timeout`` seconds.
 
     Raises:
@@ -54,9 +77,7 @@ def read_lag(admin: AdminClient, group: str, places: list[Place], timeout: float
     """
     if not places:
         return {}
-    asked = [ConsumerGroupTopicPartitions(group)]
-    found = admin.list_consumer_group_offsets(asked, request_timeout=timeout)[group].result()
-    committed = {(tp.topic, tp.partition): tp.offset for tp in found.topic_partitions or [] if tp.offset >= 0}
+    committed = committed_offsets(kafka, group, places, timeout)
     spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
     partitions = [TopicPartition(*place) for place in places]
     latest: Any = admin.list_offsets({tp: spec.latest() for tp in partitions}, request_timeout=timeout)

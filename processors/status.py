@@ -80,7 +80,7 @@ def _component(
     try:
         described = admin.describe_consumer_groups([group], request_timeout=timeout)[group].result()
         state = described.state.name.lower()
-        lags = read_lag(admin, group, read, timeout)
+        lags = read_lag(admin, kafka, group, read, timeout)
     except KafkaException as exc:
         return Part(name, False, f"group {group}: {exc.args[0].str()}")
     topics = Counter[str]()

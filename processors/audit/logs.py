@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition, cimpl
+from confluent_kafka import KafkaException, TopicPartition, cimpl
 from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Consumer, KafkaError
@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import Consumer, KafkaError
 from shadowlane.errors import BrokerError
 from shadowlane.processors.audit.account import Kind, Step
 from shadowlane.processors.kafka import client_options
-from shadowlane.processors.lag import group_of, reads
+from shadowlane.processors.lag import committed_offsets, group_of, reads
 from shadowlane.processors.reading import check_passes
 from shadowlane.schemas.config import Kafka
 
@@ -97,18 +97,14 @@ class Logs:
             )
         return found
 
-    def committed(self) -> dict[Partition, int]:
+    def committed(self, partitions: Mapping[str, int]) -> dict[Partition, int]:
         """What each component has committed of what it reads; a partition without a commit is not there."""
-        found = {}
+        found: dict[Partition, int] = {}
         for step in Step:
             group = group_of(step, self._kafka)
-            mine = reads(step, self._kafka)
+            mine = [(topic, n) for topic in reads(step, self._kafka) for n in range(partitions[topic])]
             with _explaining(self._kafka):
-                asked = [ConsumerGroupTopicPartitions(group)]
-                answer = self._admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S)[group]
-                for tp in answer.result().topic_partitions or []:
-                    if tp.topic in mine and tp.offset >= 0:
-                        found[tp.topic, tp.partition] = tp.offset
+                found |= committed_offsets(self._kafka, group, mine, TIMEOUT_S)
         return found
 
     def spans(self, partitions: Mapping[str, int]) -> dict[Partition, Span]:

@@ -124,7 +124,7 @@ class _Auditor:
         cells = self._stored.mirrors(since, until)
         self._began = self._places.began(self._stored.began(), self._stored.traced())
         self._partitions = self._logs.partitions()
-        self._committed = self._logs.committed()
+        self._committed = self._logs.committed(self._partitions)
         self._spans = self._logs.spans(self._partitions)
         self._earliest = {p: span.earliest for p, span in self._spans.items()}
         self._starts = dict(self._earliest)

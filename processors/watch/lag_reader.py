@@ -81,7 +81,7 @@ class LagReader:
                 listed = admin.list_topics(timeout=ASK_S).topics
                 topics = reads(self._component, self._kafka)
                 places = [(t, p) for t in topics if t in listed for p in listed[t].partitions]
-                lags = read_lag(admin, group, places, ASK_S)
+                lags = read_lag(admin, self._kafka, group, places, ASK_S)
             except KafkaException as exc:
                 log.debug("the lag is not known: %s", exc.args[0].str())
             except Exception:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Scene:
         assert producer.flush(30) == 0
 
     @contextmanager
-    def running(self, component: str, **environment: str) -> Any:
+    def running(self, component: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """A component until the end of the block; then it is stopped, if it has not ended by itself."""
         with self.log(component).open("ab") as log:
             process = subprocess.Popen(
@@ -109,7 +109,8 @@ class Scene:
             **more,
         )
         assert done.returncode == code, done.stderr + done.stdout
-        return done.stdout if code == 0 else done.stderr
+        said: str = done.stdout if code == 0 else done.stderr
+        return said
 
     def letters(self) -> list[DeadLetter]:
         """All that are in Kafka, the repeated ones too."""

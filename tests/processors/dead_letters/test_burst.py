@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def poison(topic: str) -> list[bytes]:
 
 
 def half(side: str, request_id: str) -> bytes:
-    more = {"arm": "candidate", "rollout": "r", "epoch": EPOCH} if side == "shadow" else {}
+    more: dict[str, Any] = {"arm": "candidate", "rollout": "r", "epoch": EPOCH} if side == "shadow" else {}
     return encode(
         Response(
             request_id=request_id,
