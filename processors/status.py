@@ -8,10 +8,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from shadowlane.errors import StoreError
+from shadowlane.processors.health import ask_health
 from shadowlane.processors.kafka import client_options
 from shadowlane.processors.lag import group_of, read_lag, reads
 from shadowlane.processors.store import connect, querying
-from shadowlane.processors.watch.ask import ask_health
 from shadowlane.schemas.config import Kafka, Settings
 
 COMPONENTS = ("worker", "pairing", "sink")

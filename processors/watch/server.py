@@ -21,20 +21,20 @@ CLIENT_S = 5.0  # how long one who asks may take
 class Handler(BaseHTTPRequestHandler):
     """GET alone; nothing of the request is used but its path."""
 
-    server: "Server"
     server_version = "shadowlane"
     sys_version = ""
     timeout = CLIENT_S
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
+        server, path = self.server, self.path.partition("?")[0]
+        assert isinstance(server, Server)
         if path == "/metrics":
-            self._answer(200, generate_latest(self.server.registry), CONTENT_TYPE_LATEST)
+            self._answer(200, generate_latest(server.registry), CONTENT_TYPE_LATEST)
         elif path == "/healthz":
-            health = self.server.board.health()
+            health = server.board.health()
             self._answer(200 if health["alive"] else 503, orjson.dumps(health), "application/json")
         elif path == "/readyz":
-            readiness = self.server.board.readiness()
+            readiness = server.board.readiness()
             self._answer(200 if readiness["ready"] else 503, orjson.dumps(readiness), "application/json")
         else:
             self._answer(404, b"there are /metrics, /healthz and /readyz\n", "text/plain")

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
 from shadowlane import __version__, metrics
+from shadowlane.processors.health import deployment
 from shadowlane.processors.lag import reads
-from shadowlane.processors.watch.ask import deployment
 from shadowlane.processors.watch.board import Board
 from shadowlane.processors.watch.figures import Family, figure, figures
 from shadowlane.processors.watch.lag_reader import LagReader

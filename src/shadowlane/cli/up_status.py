@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from shadowlane.cli.store import reader
 from shadowlane.errors import ShadowlaneError
+from shadowlane.processors.health import ask_health
 from shadowlane.processors.status import COMPONENTS, CONTROLLER
-from shadowlane.processors.watch.ask import ask_health
 from shadowlane.rollout.report import read_ledger, read_standing
 from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout, Settings

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shadowlane import metrics
+from shadowlane.processors.health import ask_health
 from shadowlane.processors.watch import Board, Family, figures, watching
-from shadowlane.processors.watch.ask import ask_health
 from shadowlane.processors.watch.board import Loop
 from shadowlane.schemas.config import Settings
 from tests.services import free_port
