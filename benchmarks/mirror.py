@@ -9,7 +9,7 @@ call, over all its threads and until Kafka had acknowledged the last, less what 
 machine adds to a call (scheduling, cold caches after a sleep, the clock) is in every row alike: "nothing" and
 "deque.append" say how much that is.
 
-"a computation" is 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
+"a computation" is some 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
 
 Kafka is the embedded broker and, where it can be fetched, Apache Kafka, each in a process of its own;
 ``SHADOWLANE_TEST_KAFKA`` gives another address in place of both.
@@ -45,8 +45,8 @@ from tests.services import KafkaAddress, embedded_broker, free_ports_in_a_row, r
 
 RATE = 5_000
 BYTES_PER_SECOND = 20_000_000
-ROUND_S = 0.5
-SIZES = {1: 2, 2: 5, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
+ROUND_S = 0.4
+SIZES = {1: 2, 2: 4, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
 QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. "
 ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. "
 CHAT = Protocol.OPENAI_CHAT
@@ -216,7 +216,7 @@ def _measure(bootstrap: str, kilobytes: int) -> dict[str, Any]:
 
 def _compute() -> None:
     total = 0
-    for n in range(600):
+    for n in range(1_150):
         total += n * n
 
 
