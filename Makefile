@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: help demo test check faults bench format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
-	@echo "make test    the tests"
+	@echo "make test    the tests, on the embedded servers and on Apache Kafka (TESTS=tests/contract runs a part)"
 	@echo "make check   lint, types, layers"
 	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
 	@echo "make bench   the benchmarks (BENCH_JSON=FILE writes them as JSON)"
@@ -26,8 +26,11 @@ $(STAMP): pyproject.toml setup.py
 demo: $(STAMP)
 	$(BIN)/python examples/support_desk/demo.py $(if $(KEEP),--keep)
 
+# All tests run in several processes, file by file, each process with servers of its own. One more than there are cores
+# on a small machine, since tests wait a lot.
+WORKERS ?= 3
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

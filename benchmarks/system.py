@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import yaml
 
+START_SECONDS = 180.0
 SHADOWLANE = [sys.executable, "-m", "shadowlane.cli"]
 
 
@@ -108,24 +109,26 @@ class System:
 
 
 @contextlib.contextmanager
-def running(folder: Path, settings: dict[str, Any]) -> Iterator[System]:
-    """`shadowlane up` with these settings, on ports of its own; stopped at the end.
+def running(folder: Path, settings: dict[str, Any], *options: str) -> Iterator[System]:
+    """`shadowlane up` with these settings and options; stopped at the end.
+
+    Addresses that the settings do not give are free ports of this machine.
 
     Raises:
-        SystemFailedError: it does not come up within a minute, or does not stop cleanly.
+        SystemFailedError: it does not come up within START_SECONDS, or does not stop cleanly.
     """
     folder.mkdir(parents=True, exist_ok=True)
     broker_port, store_port = free_ports(2)
     settings = settings | {
-        "kafka": settings.get("kafka", {}) | {"bootstrap_servers": f"127.0.0.1:{broker_port}"},
-        "clickhouse": settings.get("clickhouse", {}) | {"port": store_port},
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{broker_port}"} | settings.get("kafka", {}),
+        "clickhouse": {"port": store_port} | settings.get("clickhouse", {}),
     }
     config = folder / "shadowlane.yaml"
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SHADOWLANE_")}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [*SHADOWLANE, "up", "--config", str(config), "--data", str(folder / "data")],
+            [*SHADOWLANE, "up", "--config", str(config), "--data", str(folder / "data"), *options],
             stdout=log,
             stderr=log,
             env=environment,
@@ -133,7 +136,7 @@ def running(folder: Path, settings: dict[str, Any]) -> Iterator[System]:
         )
     system = System(folder, settings, config, process, environment)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + START_SECONDS
         while True:
             system.alive()
             if (
@@ -147,7 +150,7 @@ def running(folder: Path, settings: dict[str, Any]) -> Iterator[System]:
                 break
             if time.monotonic() > deadline:
                 raise SystemFailedError(
-                    f"not up after 90 s\n{system.run('status', check=False)}\n{system.logs()}"
+                    f"not up after {START_SECONDS:g} s\n{system.run('status', check=False)}\n{system.logs()}"
                 )
         yield system
     finally:

@@ -20,11 +20,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from shadowlane.embedded.broker import wait_until_ready
 from shadowlane.embedded.kafka import VERSION
@@ -132,16 +133,19 @@ def embedded_kafka() -> Iterator[KafkaAddress]:
 def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaAddress]:
     """An Apache Kafka that answers."""
     if address := os.environ.get("SHADOWLANE_TEST_KAFKA"):
-        yield KafkaAddress(address, "environment")
+        found: AbstractContextManager[KafkaAddress] = nullcontext(KafkaAddress(address, "environment"))
     elif docker_answers():
-        with _kafka_container() as container:
-            yield container
+        found = _kafka_container()
     else:
-        needs_apache_kafka()
-        port = free_ports_in_a_row(2)
-        data = tmp_path_factory.mktemp("kafka")
-        with running("shadowlane.embedded.kafka", "--data", str(data), "--port", str(port)):
-            yield KafkaAddress(f"127.0.0.1:{port}", "local")
+        found = local_kafka(tmp_path_factory.mktemp("kafka"))
+    with found as kafka:
+        _await_coordinators(kafka.bootstrap_servers)
+        yield kafka
+
+
+def kafka_is_elsewhere() -> bool:
+    """Whether the tests' Apache Kafka is one that no command of shadowlane starts."""
+    return bool(os.environ.get("SHADOWLANE_TEST_KAFKA")) or docker_answers()
 
 
 def needs_apache_kafka() -> None:
@@ -158,6 +162,44 @@ def kafka(request: pytest.FixtureRequest) -> KafkaAddress:
     address = request.getfixturevalue(f"{request.param}_kafka")
     assert isinstance(address, KafkaAddress)
     return address
+
+
+@contextmanager
+def broker_of_its_own(like: KafkaAddress, data: Path) -> Iterator[KafkaAddress]:
+    """A broker that a test may stop; Apache Kafka where that can be started here, and it is to be ``like`` one."""
+    with local_kafka(data) if like.kind == "local" else embedded_broker() as broker:
+        yield broker
+
+
+@contextmanager
+def local_kafka(data: Path) -> Iterator[KafkaAddress]:
+    """An Apache Kafka from Maven Central. Skips the test where there is none."""
+    needs_apache_kafka()
+    port = free_ports_in_a_row(2)
+    with running("shadowlane.embedded.kafka", "--data", str(data), "--port", str(port)):
+        yield KafkaAddress(f"127.0.0.1:{port}", "local")
+
+
+def _await_coordinators(bootstrap: str) -> None:
+    """Until offsets can be committed: Kafka makes the topic for them when it is first asked.
+
+    Java's hash of a text of one character is that character's number, so these groups fall into all its partitions.
+    """
+    partitions, number = 1, 0
+    while number < partitions:
+        group: dict[str, str | int] = {"group.id": chr(ord("0") + number), "log_level": 0}
+        client = Consumer({"bootstrap.servers": bootstrap, **group})
+
+        def answers(client: Consumer = client) -> bool:
+            with suppress(KafkaException):
+                return bool(client.committed([TopicPartition("nothing", 0)], timeout=5))
+            return False
+
+        _wait(answers, f"no coordinator answered at {bootstrap}")
+        offsets = "__consumer_offsets"
+        partitions = len(client.list_topics(offsets, timeout=30).topics[offsets].partitions)
+        client.close()
+        number += 1
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from shadowlane.embedded.kafka.node import Node
 from shadowlane.embedded.kafka.settings import DEFAULT_PORT, Layout
 from shadowlane.errors import BrokerError
 
-START_SECONDS = 90.0
+# A node starts in 3 s, and in a minute where twenty others want the processor.
+START_SECONDS = 180.0
 # How long a stop in order may take. The last nodes of three wait in vain for the others to take over.
 STOP_SECONDS = 10.0
 # How long the data may still be another's: nodes whose owner was killed take a moment to be gone.

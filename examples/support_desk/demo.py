@@ -5,7 +5,7 @@ both rollouts are decided; prints history, report and page; checks that the good
 stage by stage, that the one with the subtle fault was taken out before any customer had an answer of it, and that
 everything adds up; and stops all of it. Exit code 0 if everything came out so, 1 if not.
 
-    python demo.py [--keep]
+    python demo.py [--keep] [--broker kafka]
 
 What it writes is in .demo/ beside the Makefile: logs, the store's data, the reports as JSON.
 """
@@ -43,6 +43,7 @@ from examples.support_desk.processes import (  # noqa: E402
 )
 from examples.support_desk.traffic import Desk  # noqa: E402
 from examples.support_desk.walk import pages_in, walk  # noqa: E402
+from shadowlane.embedded.kafka.jars import jars  # noqa: E402
 from shadowlane.schemas.config import load  # noqa: E402
 
 WORK = ROOT / ".demo"
@@ -68,15 +69,20 @@ def write_config(kafka: int, store: int, models: int, on_call: int) -> Path:
     return path
 
 
-def start(processes: Processes, config: Path, desks: dict[str, Desk], ports: dict[str, int]) -> None:
+def start(
+    processes: Processes, config: Path, desks: dict[str, Desk], ports: dict[str, int], broker: str
+) -> None:
     """Everything, until each desk's router knows of its rollout."""
+    if broker == "kafka":
+        with step("looking for Apache Kafka; the first time, it is fetched from Maven Central"):
+            jars()
     models, on_call = f"http://127.0.0.1:{ports['models']}", f"http://127.0.0.1:{ports['on_call']}"
     with step("starting three models (desk-1, desk-2, desk-2-mini), a pager, shadowlane with its servers"):
         secret = pager.new_secret()
         processes.start("models", script("models", ports["models"]))
         to_pager = [*script("pager", ports["on_call"]), "--pages", str(WORK / "pages.jsonl")]
         processes.start("pager", to_pager, ON_CALL_SECRET=secret)
-        up = [*SHADOWLANE, "up", "--config", str(config), "--data", str(WORK / "data")]
+        up = [*SHADOWLANE, "up", "--config", str(config), "--data", str(WORK / "data"), "--broker", broker]
         processes.start("shadowlane", up, patience=30.0, ON_CALL_SECRET=secret)
         processes.wait_for("the start of the models", lambda: bool(read_json(f"{models}/v1/models")), 30)
         processes.wait_for("the start of the pager", lambda: bool(read_json(on_call)), 30)
@@ -84,7 +90,7 @@ def start(processes: Processes, config: Path, desks: dict[str, Desk], ports: dic
         processes.wait_for(
             "the start of shadowlane",
             lambda: run(status, stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0,
-            90,
+            180,
         )
     with step(f"starting the desk twice, mirror and router attached ({', '.join(DESKS.values())})"):
         for rollout, desk in desks.items():
@@ -151,13 +157,13 @@ def check(config: Path, desks: dict[str, Desk], reports: dict[str, dict[str, Any
     return not any(claim.faults for claim in claims)
 
 
-def demonstrate(processes: Processes, keep: bool) -> bool:
+def demonstrate(processes: Processes, keep: bool, broker: str) -> bool:
     """All of it. Whether it came out as it should."""
     kafka, store, models, on_call, *of_desks = free_ports(4 + len(DESKS))
     ports = {"kafka": kafka, "store": store, "models": models, "on_call": on_call}
     config = write_config(**ports)
     desks = {name: Desk(f"http://127.0.0.1:{port}") for name, port in zip(DESKS, of_desks, strict=True)}
-    start(processes, config, desks, ports)
+    start(processes, config, desks, ports, broker)
     console.print(
         "\n  Customers write to both desks, which run on desk-1. The first tries desk-2 out, the second\n"
         "  desk-2-mini: who does not answer a customer is asked in the shadow, and the answers compared.\n"
@@ -221,7 +227,9 @@ Which customers desk-2-mini fails, from ClickHouse itself:
 
 def print_logs() -> None:
     """The last lines of every log, for whoever has to find out what went wrong."""
-    for log in sorted(WORK.rglob("*.log")):
+    for log in sorted(
+        [*WORK.glob("*.log"), *WORK.glob("data/logs/*.log"), *WORK.glob("data/kafka/logs/*.log")]
+    ):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         if lines:
             console.print(f"\n[bold]{log.relative_to(ROOT)}[/]")
@@ -247,7 +255,10 @@ def take_work_folder() -> TextIO:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Two candidates for the support desk's model.")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, until Ctrl-C")
-    keep = parser.parse_args().keep
+    parser.add_argument(
+        "--broker", choices=["embedded", "kafka"], default="embedded", help="as of `shadowlane up`"
+    )
+    arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     processes = Processes(WORK)
@@ -255,7 +266,7 @@ def main() -> int:
     try:
         with take_work_folder():
             try:
-                came_out = demonstrate(processes, keep)
+                came_out = demonstrate(processes, arguments.keep, arguments.broker)
             except DemoError:
                 print_logs()
                 raise

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.system import SHADOWLANE, System, free_ports, running
+from benchmarks.system import SHADOWLANE, System, free_ports
+from shadowlane.processors.store import connect
+from shadowlane.schemas.config import ClickHouse
 from tests.e2e.candidate import answer
-from tests.services import running as running_module
+from tests.e2e.starting import Start
+from tests.services import running
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 1200
@@ -36,7 +39,7 @@ def rollout(name: str, port: int, path: str = "/v1") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
     (port,) = free_ports(1)
     settings = {
@@ -45,7 +48,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "prices": {"desk-1": {"input": 10, "output": 30}, "desk-2": {"input": 1, "output": 3}},
         "rollouts": [rollout("calm", port), rollout("stormy", port), rollout("faulty", port, "/faulty/v1")],
     }
-    with running_module("tests.e2e.candidate", "--port", str(port)), running(folder, settings) as system:
+    with running("tests.e2e.candidate", "--port", str(port)), start(folder, settings) as system:
         yield system
 
 
@@ -136,9 +139,7 @@ def await_scored_or_mirrored(system: System, count: int) -> None:
 
 
 def sent_to(system: System, service: str) -> int:
-    import clickhouse_connect
-
-    client = clickhouse_connect.get_client(port=system.settings["clickhouse"]["port"], database="shadowlane")
+    client = connect(ClickHouse.model_validate(system.settings["clickhouse"]))
     try:
         query = "SELECT sum(requests) FROM ledger WHERE row = 'eligible' AND service = {service:String}"
         rows = client.query(query, parameters={"service": service}).result_rows

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.system import System, free_ports, running
+from benchmarks.system import System, free_ports
 from shadowlane.metrics import ALL
 from tests.e2e.candidate import answer
-from tests.services import running as running_module
+from tests.e2e.starting import Start
+from tests.services import running
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 60
@@ -79,7 +80,9 @@ def await_paired(system: System, port: int) -> None:
         time.sleep(0.1)
 
 
-def test_whatever_stands_still_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_stands_still_is_started_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     starts = tmp_path / "starts"
     starts.mkdir()
     # Python runs this module of that name at its start, wherever it finds it.
@@ -119,8 +122,8 @@ def test_whatever_stands_still_is_started_again(tmp_path: Path, monkeypatch: pyt
     requests = tmp_path / "requests.jsonl"
     requests.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     with (
-        running_module("tests.e2e.candidate", "--port", str(candidate)),
-        running(tmp_path / "system", settings) as system,
+        running("tests.e2e.candidate", "--port", str(candidate)),
+        start(tmp_path / "system", settings) as system,
     ):
         system.run("replay", str(requests))
         await_paired(system, pairing)

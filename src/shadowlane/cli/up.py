@@ -30,6 +30,8 @@ from shadowlane.schemas.config import Settings
 # A component that stops is started again, as any orchestrator would; one that can't stay up is a fault to see.
 RESTARTS_A_MINUTE = 5
 STOP_SECONDS = 15.0
+# How long a server may take until it answers, before it is given up: Kafka starts in 3 s, and on a busy machine in 60.
+SERVER_SECONDS = 180.0
 
 
 @dataclass
@@ -156,7 +158,7 @@ def _await(
     child: Child, ready: Callable[[], None], stop: threading.Event, error: type[ShadowlaneError]
 ) -> None:
     """Until a server answers. It is ours: if its process ends first, it will not."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SERVER_SECONDS
     while not stop.is_set():
         try:
             return ready()

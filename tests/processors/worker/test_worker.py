@@ -11,7 +11,7 @@ from shadowlane.processors.worker.service import without_bulk
 from shadowlane.schemas.events import Response
 from tests.processors.worker.fake_candidate import FakeCandidate
 from tests.processors.worker.scene import Scene, ids_of_partition, request
-from tests.services import KafkaAddress, embedded_broker
+from tests.services import KafkaAddress, broker_of_its_own
 
 Stage = Callable[..., Scene]
 
@@ -172,8 +172,10 @@ def test_a_response_too_large_for_kafka_is_one_without_its_bulk(stage: Stage) ->
     assert set(scene.committed().values()) <= {1, -1001}
 
 
-def test_without_kafka_it_stops_loudly_rather_than_skip(stage: Stage, candidate: FakeCandidate) -> None:
-    with embedded_broker() as broker:
+def test_without_kafka_it_stops_loudly_rather_than_skip(
+    stage: Stage, kafka: KafkaAddress, candidate: FakeCandidate, tmp_path: Path
+) -> None:
+    with broker_of_its_own(kafka, tmp_path / "kafka") as broker:
         scene = stage(broker, client={"message.timeout.ms": 500})
         scene.write(request("a", "held"))
         worker = scene.start()
