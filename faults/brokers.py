@@ -41,13 +41,13 @@ class Broker(Protocol):
 
 
 class Embedded:
-    """Tansu, in memory: started again, it is empty."""
+    """Tansu, on data that outlives it."""
 
     kind = "embedded"
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         port, proxy = free_ports(2)
-        self.port, self.log = port, folder / "broker.log"
+        self.port, self.log, self.data = port, folder / "broker.log", folder / "broker"
         self.proxies = [stack.enter_context(Proxy(port, proxy).running())]
         self.start()
         stack.callback(self.kill)
@@ -65,12 +65,9 @@ class Embedded:
         self.process.wait()
 
     def start(self, node: int = 0) -> None:
-        argv, environment = embedded.command(self.port)
-        environment["ADVERTISED_LISTENER_URL"] = f"tcp://{self.address}"
+        argv = embedded.command(self.port, self.data, advertised=self.proxies[0].port)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                argv, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         wait_until_ready(f"{HOST}:{self.port}", 60)
 
 

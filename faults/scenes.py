@@ -78,15 +78,8 @@ STOPS = Scene(
 BROKER = Scene(
     "broker",
     (
-        Fault("broker-killed-and-back", AGAIN, servers.broker_killed, brokers=("kafka",)),
-        Fault("broker-stopped-and-back", AGAIN, servers.broker_stopped, brokers=("kafka",), arm="worse"),
-        Fault(
-            "embedded-broker-killed",
-            "`up` ends and says why; the mirror counts what is lost",
-            servers.embedded_broker_dies,
-            servers.death_is_told,
-            brokers=("embedded",),
-        ),
+        Fault("broker-killed-and-back", AGAIN, servers.broker_killed),
+        Fault("broker-stopped-and-back", AGAIN, servers.broker_stopped, arm="worse"),
     ),
 )
 

@@ -1,16 +1,9 @@
 """The broker and the store, killed, full, cut off and slowed down."""
 
-import os
-import signal
-import subprocess
 from collections.abc import Callable
-from typing import Any
 
-from benchmarks.system import running as up_running
-from faults.case import Case, Inject, PromiseBrokenError, compact
+from faults.case import Case, Inject
 from faults.proxy import Proxy
-from faults.traffic import Traffic
-from shadowlane.producers import Mirror
 
 AWAY_S = 8.0
 
@@ -147,52 +140,3 @@ def brokers(case: Case) -> list[Proxy]:
 
 def store(case: Case) -> list[Proxy]:
     return [case.stack.store_proxy]
-
-
-def embedded_broker_dies(case: Case) -> None:
-    """In a system of its own, with `up`'s own servers: the broker gets SIGKILL."""
-    case.await_sent(1.0)
-    settings = {
-        key: dict(case.stack.system.settings[key]) for key in ("worker", "pairing", "sink", "controller")
-    }
-    settings["rollouts"] = case.stack.system.settings["rollouts"]
-    case.evidence = _dies(case, settings)
-
-
-def _dies(case: Case, settings: dict[str, Any]) -> dict[str, Any]:
-    folder = case.stack.system.folder / "own-broker"
-    with up_running(folder, settings) as system:
-        mirror = Mirror(service=case.name, kafka=system.kafka, delivery_timeout=4.0, exit_timeout=2.0)
-        traffic = Traffic(mirror, case.stack.model("stable"), case.count, case.seconds)
-        traffic.start()
-        traffic.await_sent(0.4)
-        os.kill(_child(system.process.pid, " broker --silent"), signal.SIGKILL)
-        code = system.process.wait(60)
-        traffic.wait()
-        mirror.flush(10)
-        mirror.close()
-        said = (folder / "up.log").read_text()
-        return {"code": code, "said": said, "stats": mirror.stats(), "sent": traffic.sent}
-
-
-def _child(parent: int, command: str) -> int:
-    """The process below ``parent`` whose command has this in it."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True, check=True
-    )
-    return next(int(line.split()[0]) for line in listed.stdout.splitlines() if command in line)
-
-
-def death_is_told(case: Case, report: dict[str, Any]) -> str:
-    """`up` ends with the broker's name on its lips, and the mirror's books hold every request."""
-    case.unchanged(report)  # of the traffic that ran beside it
-    seen = case.evidence
-    stats = seen["stats"]
-    booked = stats["mirrored"] + sum(stats["dropped"].values()) + stats["sampled_out"]
-    if not seen["code"] or "the embedded broker ended" not in seen["said"]:
-        raise PromiseBrokenError(f"up ended with {seen['code']}: {seen['said'][-500:]}")
-    if not stats["eligible"] == seen["sent"] == booked or stats["buffered"]:
-        raise PromiseBrokenError(f"sent {seen['sent']}, the mirror's books: {compact(stats)}")
-    dropped = ", ".join(f"{n} {reason}" for reason, n in stats["dropped"].items())
-    told = f"up ended with {seen['code']} and said so"
-    return f"{told}; {stats['mirrored']} mirrored before, dropped and counted: {dropped}"

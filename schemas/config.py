@@ -61,6 +61,13 @@ class ClickHouse(Section):
     secure: bool = False
 
 
+class Embedded(Section):
+    broker_max_bytes: Annotated[int, Field(ge=64 * 2**20)] = Field(
+        default=4 * 2**30,
+        description="what may wait in the embedded broker to be read, on disk; above it mirrors are refused",
+    )
+
+
 class Worker(Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=64, description="candidate calls in flight"
@@ -511,6 +518,7 @@ class Settings(pydantic_settings.BaseSettings):
 
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
+    embedded: Embedded = Embedded()
     worker: Worker = Worker()
     pairing: Pairing = Pairing()
     sink: Sink = Sink()

@@ -436,12 +436,18 @@ def store_migrate(config: ConfigFile = None) -> None:
 
 @embedded_app.command("broker")
 def embedded_broker(
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="The data directory; made where missing.")
+    ],
     port: Annotated[int, typer.Option(min=1, max=65535)] = 9092,
+    limit: Annotated[
+        int, typer.Option(metavar="BYTES", help="How much may wait to be read, before mirrors are refused.")
+    ] = 4 * 2**30,
 ) -> None:
-    """A Kafka-compatible broker on 127.0.0.1. It keeps everything in memory, and nothing once it stops."""
+    """A Kafka-compatible broker on 127.0.0.1."""
     from shadowlane.embedded import broker
 
-    broker.serve(port)
+    broker.serve(port, data, limit=limit)
 
 
 @embedded_app.command("kafka")

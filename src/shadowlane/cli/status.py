@@ -11,6 +11,7 @@ from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
 from shadowlane.cli.render import printable, terminal
+from shadowlane.embedded.broker import read_usage
 from shadowlane.errors import ConfigError
 from shadowlane.processors.status import PARTS, Part, read_status
 from shadowlane.schemas.config import Settings
@@ -26,7 +27,9 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         raise ConfigError(f"no part is called {part!r}; the parts are {', '.join(PARTS)}")
     deadline = time.monotonic() + wait
     while True:
-        parts = [found for found in read_status(settings) if part in (None, found.name)]
+        parts = [
+            _with_usage(settings, found) for found in read_status(settings) if part in (None, found.name)
+        ]
         if all(part.up for part in parts) or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
@@ -40,6 +43,12 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         terminal().print(table(parts))
     if not all(part.up for part in parts):
         sys.exit(EXIT_DOWN)
+
+
+def _with_usage(settings: Settings, part: Part) -> Part:
+    """Of the embedded broker, on this machine: how full it is."""
+    usage = read_usage(settings.kafka.bootstrap_servers) if part.name == "broker" else None
+    return dataclasses.replace(part, doing=usage.text) if usage else part
 
 
 def table(parts: list[Part]) -> Table:

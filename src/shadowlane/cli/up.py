@@ -44,7 +44,6 @@ class Child:
     process: Popen[bytes] | None = None
     started_at: list[float] = field(default_factory=list)
     log_start: int = 0  # where in its log this start's lines begin
-    forgets: bool = False  # what it holds is gone once it ends, so a new start would hide a loss
     poisoned: bool = False  # stopped at dead_letters.limit: started again once a person says so
 
     def start(self, now: float) -> None:
@@ -122,12 +121,14 @@ def run_up(
     try:
         if servers:
             broker_port, store_port = _own_ports(settings, kafka=kafka)
-            embedded = ["kafka", "--data", str(data / "kafka")] if kafka else ["broker"]
+            embedded = ["kafka", "--data", str(data / "kafka")]
+            if not kafka:
+                limit = str(settings.embedded.broker_max_bytes)
+                embedded = ["broker", "--data", str(data / "broker"), "--limit", limit]
             broker = Child(
                 "broker",
                 [*command, "embedded", *embedded, "--port", str(broker_port)],
                 logs / "broker.log",
-                forgets=not kafka,
             )
             if kafka:
                 console.print("looking for Apache Kafka; the first time, it is fetched from Maven Central …")
@@ -218,11 +219,6 @@ def _watch(
 
 
 def _start_again(child: Child, now: float, console: Console) -> None:
-    if child.forgets:
-        raise BrokerError(
-            f"the embedded broker ended (exit code {child.exit_code}), and what it held is gone with it; "
-            f"start again, and see {child.log}:\n{child.last_words()}"
-        )
     if child.exit_code == EXIT_CONFIG:  # it will say the same again
         raise ConfigError(f"{child.name} does not start:\n{child.last_words()}")
     if child.exit_code == EXIT_POISON:  # it would bury as many again, start after start

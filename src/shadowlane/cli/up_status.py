@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from shadowlane.cli.store import reader
+from shadowlane.embedded.broker import read_usage
 from shadowlane.errors import ShadowlaneError
 from shadowlane.processors.health import ask_health
 from shadowlane.processors.status import COMPONENTS, CONTROLLER
@@ -46,7 +47,9 @@ class Progress:
                 rows = reader(self._settings)
                 while True:
                     now = datetime.now(UTC)
-                    self._lines = [self._line(rows, rollout, now) for rollout in self._settings.rollouts]
+                    lines = [self._line(rows, rollout, now) for rollout in self._settings.rollouts]
+                    usage = read_usage(self._settings.kafka.bootstrap_servers)
+                    self._lines = [*lines, f"broker: {usage.text}"] if usage and usage.refusing else lines
                     time.sleep(EVERY_S)
             except ShadowlaneError as exc:
                 self._lines = [f"the store can't be read: {exc}"]
