@@ -80,7 +80,7 @@ def test_full_it_refuses_new_work_loses_nothing_and_takes_it_again_once_it_was_r
     topics = Topics(f"t{uuid4().hex[:8]}")
     port = free_port()
     servers: dict[str, str | int | float | bool] = {"bootstrap.servers": f"127.0.0.1:{port}"}
-    options = {**servers, "enable.idempotence": True, "message.timeout.ms": 30_000, "linger.ms": 0}
+    options = {**servers, "enable.idempotence": True, "message.timeout.ms": 2_000, "linger.ms": 0}
     value = bytes(200_000)
     delivered: dict[str, int] = Counter()
     refused: dict[str, int] = Counter()
