@@ -123,7 +123,7 @@ def growth(name: str) -> None:
         "16 partitions": (replace(LOAD, partitions=16), 1),
         "2 processes": (LOAD, 2),
     }
-    print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'loop':>12}{'floor':>12}")
+    print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'floor':>12}")
     with broker(name) as bootstrap:
         for label, (load, processes) in each.items():
             lines = records(load)
@@ -132,11 +132,6 @@ def growth(name: str) -> None:
                 rounds = [measure(way, bootstrap, lines, load, processes) for _ in range(ROUNDS)]
                 row += f"{statistics.median(m.rate for m in rounds):>12,.0f}"
                 row += f"{statistics.median(m.cpu_us for m in rounds):>9,.0f}"
-            row += (
-                f"{measure('plain_loop', bootstrap, lines, load).rate:>12,.0f}"
-                if processes == 1
-                else " " * 12
-            )
             print(f"{row}{floor(lines, load).rate:>12,.0f}", flush=True)
 
 
@@ -251,10 +246,10 @@ def faust_app(settings: Settings) -> None:
 
     clock, take = pairing_peers.Clock(), Pairing.take
 
-    def first_take(self: Pairing, *arguments: Any) -> None:
+    def first_take(self: Pairing, *arguments: Any, **named: Any) -> None:
         clock.start()
         Pairing.take = take  # type: ignore[method-assign]  # the clock starts once, and costs nothing after
-        take(self, *arguments)
+        take(self, *arguments, **named)
 
     Pairing.take = first_take  # type: ignore[method-assign]
     pair(settings)
