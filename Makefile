@@ -5,12 +5,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check faults bench format clean
+.PHONY: help demo test check faults soak bench format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests, on the embedded servers and on Apache Kafka (TESTS=tests/contract runs a part)"
 	@echo "make check   lint, types, layers"
 	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
+	@echo "make soak    half an hour at a steady rate with faults sprinkled in (SOAK_MINUTES=30, SOAK_RATE=20, BROKER=kafka)"
 	@echo "make bench   the benchmarks (BENCH_JSON=FILE writes them as JSON)"
 
 $(STAMP): pyproject.toml setup.py

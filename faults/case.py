@@ -142,7 +142,8 @@ class Case:
         """The ledger adds up to what was really sent."""
         audit = self.stack.audit(self.name)
         if not audit["adds_up"]:
-            raise PromiseBrokenError("the audit: " + "; ".join(gap["text"] for gap in audit["gaps"]))
+            told = [(gap["text"], gap["examples"][:3]) for gap in audit["gaps"]]
+            raise PromiseBrokenError(f"the audit: {told}")
         ledger = report["ledger"]
         if not ledger["adds_up"] or ledger["eligible"] != self.traffic.sent:
             raise PromiseBrokenError(f"sent {self.traffic.sent}, ledger {compact(ledger)}")

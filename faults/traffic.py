@@ -26,6 +26,11 @@ def arrivals(count: int, seconds: float, seed: int = 4) -> list[float]:
     return [(moment - first) / (last - first) * seconds for moment in moments]
 
 
+def steady(count: int, seconds: float) -> list[float]:
+    """Moments at one rate."""
+    return [number * seconds / count for number in range(count)]
+
+
 def _recorded(count: int) -> list[float]:
     with gzip.open(TRACES, "rt") if TRACES.suffix == ".gz" else TRACES.open() as lines:
         rows = csv.DictReader(lines)
@@ -53,13 +58,21 @@ def question(number: int) -> str:
 class Traffic:
     """``count`` prompts of one service to the stable model, through the mirror. ``answered`` counts from outside."""
 
-    def __init__(self, mirror: Mirror, base_url: str, count: int, seconds: float, callers: int = 6) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        base_url: str,
+        count: int,
+        seconds: float,
+        callers: int = 6,
+        moments: Callable[[int, float], list[float]] = arrivals,
+    ) -> None:
         self.mirror = mirror
         self.count = count
         self.answered = 0
         self.failed = 0
         self._changed = threading.Condition()
-        self._arrivals = arrivals(count, seconds)
+        self._arrivals = moments(count, seconds)
         self._client = mirror.wrap(OpenAI(base_url=base_url, api_key="stable", max_retries=0, timeout=30))
         self._callers = callers
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)

@@ -1,6 +1,7 @@
 """The fault suite itself, in short: one fault for real, and the tools that the others stand on."""
 
 import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from benchmarks.system import free_ports
 from faults.case import what_counts
 from faults.proxy import Proxy
 from faults.scenes import SCENES
+from faults.soak import Memory, resident_mb
 from faults.traffic import arrivals
 
 
@@ -120,3 +122,19 @@ def test_what_counts_leaves_out_the_clock() -> None:
     assert seen["metrics"]["exact"]["stable"] == 0.3
     assert "at" not in seen
     assert "e" not in seen["metrics"]["exact"]
+
+
+def test_memory_that_grows_is_told_from_one_that_was_killed_meanwhile() -> None:
+    memory = Memory()
+    for at in range(0, 1000, 5):
+        memory.samples["grows"].append((at, 100 + at / 5))
+        memory.samples["killed"].append((at, 60.0 if 500 < at < 560 else 100.0 + at % 7))
+    assert memory.flat("killed", 1000)[2]
+    first, second, flat = memory.flat("grows", 1000)
+    assert not flat
+    assert first < second
+
+
+def test_the_memory_of_this_process_is_known_and_of_none_is_not() -> None:
+    assert (resident_mb(os.getpid()) or 0) > 10
+    assert resident_mb(2**22 + 1) is None
