@@ -41,7 +41,8 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 faults: $(STAMP)
-	$(BIN)/python -m faults --broker $(or $(BROKER),both) $(if $(ONLY),--only $(ONLY)) $(if $(FAULTS_JSON),--json $(FAULTS_JSON))
+	$(BIN)/python -m faults --broker $(or $(BROKER),both) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(FAULTS_JSON),--json $(FAULTS_JSON)) $(if $(FAULTS_DOCS),--docs $(FAULTS_DOCS))
 
 # What is measured beside pairing, in a venv of its own: it needs an older confluent-kafka.
 PEERS := .venv-peers

@@ -1,6 +1,6 @@
 """`make faults`: every fault on a real system, and a table of what was promised and what was seen.
 
-python -m faults [--broker embedded|kafka|both] [--only TEXT] [--json FILE] [--docs FILE]
+python -m faults [--broker embedded|kafka|both] [--only TEXT] [--json FILE] [--docs PAGE]
 """
 
 import argparse
@@ -18,6 +18,7 @@ import orjson
 from rich.console import Console
 
 from faults.case import Case, Fault, nothing, unchanged, what_counts
+from faults.page import rewritten
 from faults.scenes import SCENES, Scene
 from faults.stack import Plan, Stack, running
 
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--broker", choices=("embedded", "kafka", "both"), default="both")
     parser.add_argument("--only", default="", help="scenes or faults whose name has this in it")
     parser.add_argument("--json", type=Path, help="where to write what was seen")
+    parser.add_argument("--docs", type=Path, help="a page whose table to bring up to date: docs/faults.md")
     parser.add_argument("--keep", type=Path, help="a directory for the logs, which are else thrown away")
     arguments = parser.parse_args()
     brokers = ("embedded", "kafka") if arguments.broker == "both" else (arguments.broker,)
@@ -64,9 +66,22 @@ def main() -> int:
                     rows += _play(scene, chosen, broker, folder, calm)
     if arguments.json:
         arguments.json.write_bytes(orjson.dumps([asdict(row) for row in rows], option=orjson.OPT_INDENT_2))
+    if arguments.docs:
+        write_page(arguments.docs, rows)
     broken = [row for row in rows if not row.kept]
     console.print(f"{len(rows)} faults, {len(broken)} promises broken")
     return 1 if broken or not rows else 0
+
+
+def write_page(page: Path, rows: list[Row]) -> None:
+    """Brings the table up to date with what was seen."""
+    every = [
+        (fault.name, fault.promise, tuple(b for b in fault.brokers if b in scene.brokers))
+        for scene in SCENES
+        for fault in scene.faults
+    ]
+    seen = {(row.fault, row.broker): row.seen if row.kept else f"BROKEN: {row.seen}" for row in rows}
+    page.write_text(rewritten(page.read_text(encoding="utf-8"), every, seen), encoding="utf-8")
 
 
 def _asked(only: str, scene: Scene, fault: Fault) -> bool:

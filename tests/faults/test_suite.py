@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.system import free_ports
 from faults.case import what_counts
+from faults.page import BEGIN, END, rewritten
 from faults.proxy import Proxy
 from faults.scenes import SCENES
 from faults.soak import Memory, resident_mb
@@ -138,3 +139,19 @@ def test_memory_that_grows_is_told_from_one_that_was_killed_meanwhile() -> None:
 def test_the_memory_of_this_process_is_known_and_of_none_is_not() -> None:
     assert (resident_mb(os.getpid()) or 0) > 10
     assert resident_mb(2**22 + 1) is None
+
+
+def test_the_page_keeps_the_rows_that_were_not_tried() -> None:
+    faults = [("one", "kept", ("embedded", "kafka")), ("two", "told", ("kafka",))]
+    page = rewritten(f"before\n{BEGIN}\n{END}\nafter\n", faults, {("one", "kafka"): "all of it | yes\nall"})
+    assert "| one | kept |  | all of it / yes all |\n| two | told | – |  |" in page
+    page = rewritten(page, faults, {("one", "embedded"): "too", ("two", "kafka"): "seen"})
+    assert "| one | kept | too | all of it / yes all |\n| two | told | – | seen |" in page
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+
+
+def test_the_page_has_every_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8")
+    missing = [f.name for scene in SCENES for f in scene.faults if f"| {f.name} |" not in page]
+    assert missing == [], "`python -m faults --only NAME --docs docs/faults.md` writes its row"

@@ -131,6 +131,21 @@ def test_a_count_that_the_store_has_less_of_than_kafka(on_embedded: World) -> No
     assert named(found) == [("lost", "sink", world.topics.ledger, 2, {""})]
 
 
+def test_a_count_that_the_sink_has_buried_is_not_lost(on_embedded: World) -> None:
+    world, topic = on_embedded, on_embedded.topics.ledger
+    world.mirror(IDS)
+    cell = encode(world.cells(50, mirrored=40)[0])
+    line = cell.replace(b'"schema_version":1', b'"schema_version":9')
+    offset = world.write(topic, [line], 1)
+    world.commit("sink", topic)
+    assert named(world.audit()) == [("lost", "sink", topic, 1, {""})]
+    letter = dead_letter(
+        line, "newer", component="sink", topic=topic, partition=1, offset=offset, number=0, ts=MINUTE
+    )
+    world.store("dead_letter_log", [letter])
+    assert world.audit().gaps == []
+
+
 def test_a_mirror_that_has_counted_less_than_came_is_a_note(on_embedded: World) -> None:
     world = on_embedded
     world.mirror(IDS)
