@@ -104,6 +104,7 @@ def _play(
     plan = Plan(
         [(fault.name, fault.arm, fault.rollout) for fault in [*first, *faults]],
         nodes=scene.nodes if broker == "kafka" else 1,
+        wait_s=scene.wait_s,
     )
     rows: list[Row] = []
     started = time.monotonic()

@@ -19,7 +19,7 @@ from shadowlane.schemas.config import Kafka
 
 REQUESTS = 240
 SECONDS = 6.0
-SETTLE_S = 180.0
+SETTLE_S = 240.0
 
 
 class PromiseBrokenError(AssertionError):

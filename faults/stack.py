@@ -28,7 +28,6 @@ from shadowlane.schemas.config import ClickHouse
 SETTINGS: dict[str, Any] = {
     "kafka": {"session_timeout_s": 6.0, "partitions": 4},
     "worker": {"timeout_s": 5.0, "retry_max_s": 2.0, "drain_s": 3.0},
-    "pairing": {"wait_s": 60.0},  # two sessions that run out, one after the other, and two starts
     "sink": {"max_wait_s": 0.2},
     "controller": {"poll_s": 1.0, "bucket_s": 5, "close_after_s": 2.0, "lease_s": 4.0},
 }
@@ -204,6 +203,7 @@ class Plan:
 
     rollouts: list[tuple[str, str, dict[str, Any]]]  # name, the candidate's behaviour, more of it
     nodes: int = 1
+    wait_s: float = 60.0  # for the other half: longer than what is broken is away, on a slow machine too
     environment: dict[str, str] = field(default_factory=dict)  # of every command
     up_environment: dict[str, str] = field(default_factory=dict)  # of the components alone
     store_environment: dict[str, str] = field(default_factory=dict)
@@ -228,7 +228,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         store.start()
         stack.callback(store.kill)
         store_proxy = stack.enter_context(Proxy(store_port, store_proxy_port).running())
-        late_s = SETTINGS["pairing"]["wait_s"] + 4
+        late_s = plan.wait_s + 4
         model = stack.enter_context(
             _process(
                 [sys.executable, "-m", "faults.model", "--port", str(model_port), "--late-s", str(late_s)],
@@ -242,6 +242,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
             30,
         )
         settings = {key: dict(value) for key, value in SETTINGS.items()}
+        settings["pairing"] = {"wait_s": plan.wait_s}
         settings["kafka"] |= {"bootstrap_servers": broker.address, "replication_factor": plan.nodes}
         settings["clickhouse"] = {"port": store_proxy_port}
         ports = {f"{name}_port": port for name, port in zip(STARTED, free_ports(len(STARTED)), strict=True)}
