@@ -25,7 +25,7 @@ def rewritten(page: str, faults: Iterable[tuple[str, str, tuple[str, ...]]], see
     for name, promise, brokers in faults:
         cells = known.get(name, ["", ""])
         shown = [
-            seen.get((name, broker), cell) if broker in brokers else "–"
+            seen.get((name, broker), cell.strip("–")) if broker in brokers else "–"
             for broker, cell in zip(BROKERS, cells, strict=True)
         ]
         rows.append(f"| {name} | {promise} | {' | '.join(_one_line(text) for text in shown)} |")

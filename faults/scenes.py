@@ -84,9 +84,10 @@ STOPS = Scene(
 BROKER = Scene(
     "broker",
     (
-        Fault("broker-killed-and-back", AGAIN, servers.broker_killed),
-        Fault("broker-stopped-and-back", AGAIN, servers.broker_stopped, arm="worse"),
+        Fault("broker-killed-and-back", AGAIN, servers.broker_killed, mirror=PATIENT),
+        Fault("broker-stopped-and-back", AGAIN, servers.broker_stopped, arm="worse", mirror=PATIENT),
     ),
+    wait_s=LONG_S,
 )
 
 THREE = Scene(
@@ -159,6 +160,7 @@ PARTITIONS = Scene(
             data.partitions_are_noticed,
         ),
     ),
+    brokers=("kafka",),  # the embedded one can't add any
 )
 
 CANDIDATE = Scene(
