@@ -43,6 +43,7 @@ from shadowlane.processors.watch import Board, Family, Seen, figure, watching
 from shadowlane.processors.watch.writing import producer_figures
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Role
+from shadowlane.schemas.replayed import is_replayed
 
 log = logging.getLogger("shadowlane.pairing")
 
@@ -172,6 +173,7 @@ class Shell:
                 message.value,
                 partial(message.ack, self.app.consumer),
                 stamp=int(1000 * (message.timestamp or 0.0)),
+                again=is_replayed(message.headers),
             )
             event.value = message.value = None  # only the acknowledgement waits now; its bytes need not
             if self.pairing.full((side, message.partition)):

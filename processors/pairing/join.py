@@ -98,11 +98,14 @@ class Join:
         self._waiting_bytes: Counter[Source] = Counter()
         self.counts = Counts()
 
-    def take(self, envelope: Envelope, response: Response, size: int, now: float) -> Match | None:
+    def take(
+        self, envelope: Envelope, response: Response, size: int, now: float, *, again: bool = False
+    ) -> Match | None:
         """One record of an envelope, ``size`` bytes long. Gives what goes out because of it, if anything does.
 
         ``now`` never goes back. The envelope is held until the record is resolved; a record that is resolved
-        at once (a repetition, or nothing of this configuration's) does not hold it.
+        at once (a repetition, or nothing of this configuration's) does not hold it. ``again`` says that a person
+        has it read again: then it waits once more, where its pair has gone out as unpaired.
         """
         found = self._matching.rollout_of(response.service, response.route, response.attributes)
         side = envelope.side
@@ -116,6 +119,8 @@ class Join:
             self.counts.other_epoch += 1
             return None
         key = pair_id(response.request_id, rollout.name, epoch)
+        if again and self._resolved.get(key) is Outcome.UNPAIRED:
+            del self._resolved[key]
         if self._is_out(key, envelope):
             return None
         envelope.open += 1

@@ -90,10 +90,12 @@ class Pairing:
         acknowledge: Callable[[], object],
         *,
         stamp: int = 0,
+        again: bool = False,
     ) -> None:
         """One message. ``acknowledge`` is called once it may be committed, in the order of the offsets.
 
-        ``stamp`` is when it came to Kafka, in Unix milliseconds; 0 where that is not known.
+        ``stamp`` is when it came to Kafka, in Unix milliseconds; 0 where that is not known. ``again``: it was
+        replayed from the dead letters.
 
         Raises:
             PoisonError: too many records can't be read. This message is not acknowledged.
@@ -108,7 +110,7 @@ class Pairing:
             except CodecError as exc:
                 self._bury(envelope, number, line, str(exc), stamp)
                 continue
-            match = self._join.take(envelope, response, len(line), now)
+            match = self._join.take(envelope, response, len(line), now, again=again)
             if match is not None:
                 self._send(match)
         envelope.open -= 1

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from shadowlane import __version__
+from shadowlane.cli.dlq_app import dlq_app
+from shadowlane.cli.options import AsJson, By, ConfigFile
 from shadowlane.schemas.config import load
 
 app = typer.Typer(
@@ -31,16 +33,10 @@ app.add_typer(config_app, name="config")
 app.add_typer(rollout_app, name="rollout")
 app.add_typer(alerts_app, name="alerts")
 rollout_app.add_typer(export_app, name="export")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(store_app, name="store")
 app.add_typer(embedded_app, name="embedded")
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="YAML; else SHADOWLANE_CONFIG, else ./shadowlane.yaml."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Effects = Annotated[
     list[str] | None,
     typer.Option(
@@ -51,9 +47,6 @@ Effects = Annotated[
 ]
 PairsPerHour = Annotated[
     float | None, typer.Option(min=1, metavar="N", help="How many will come; else as in recent traffic.")
-]
-By = Annotated[
-    str | None, typer.Option("--by", metavar="NAME", help="Who says so; else the user of this session.")
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why. It stays in the log.")]
 RolloutName = Annotated[

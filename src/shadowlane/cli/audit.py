@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import orjson
 import typer
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
 from shadowlane.cli.render import printable, terminal
+from shadowlane.cli.times import milliseconds
 from shadowlane.errors import ConfigError
 from shadowlane.processors.audit import Audit, Gap, Scope, audit
 from shadowlane.schemas.config import Settings
@@ -36,7 +37,7 @@ def run_audit(
     Raises:
         ConfigError: a time that is none, or a rollout that is not in the configuration.
     """
-    scope = Scope(rollout, _time("--since", since), _time("--until", until))
+    scope = Scope(rollout, milliseconds("--since", since), milliseconds("--until", until))
     if scope.since is not None and scope.until is not None and scope.since >= scope.until:
         raise ConfigError("--since must be before --until")
     found = _with_progress(settings, scope, settle)
@@ -143,24 +144,6 @@ def _gap(gap: Gap) -> list[Text]:
     if gap.examples and more > 0:
         lines.append(Text(f"  and {more:,} more", "dim"))
     return lines
-
-
-def _time(option: str, text: str | None) -> int | None:
-    """An ISO 8601 time (UTC unless it says otherwise), or a time ago such as ``90m``; in Unix milliseconds."""
-    if text is None:
-        return None
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    if text[:-1].isdecimal() and text[-1:] in units:
-        at = datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
-    else:
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError as exc:
-            raise ConfigError(
-                f"{option} {text!r} is no time: write 2026-03-01T12:00, or how long ago, such as 90m or 2h"
-            ) from exc
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return int(at.timestamp() * 1000)
 
 
 def _iso(at: int | None) -> str | None:
