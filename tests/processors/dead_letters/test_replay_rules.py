@@ -100,8 +100,8 @@ def test_the_half_that_went_out_alone_comes_back_as_it_was(
         half = dataclasses.replace(
             half, rollout="r", epoch="e", request=body, fingerprint="f", served_fingerprint="g"
         )
-    both = (half, None) if side is Role.SERVED else (None, half)
-    pair = pair_of(Match("id", ROLLOUT, "e", *both, []), None)
+    served, shadow = (half, None) if side is Role.SERVED else (None, half)
+    pair = pair_of(Match("id", ROLLOUT, "e", served, shadow, []), None)
     again = half_of(stored(pair))
     assert again is not None
     assert decode(Response, encode(again)) == half
