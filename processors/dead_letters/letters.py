@@ -24,7 +24,8 @@ payload_encoding, payload_bytes, state, replayed_at, replayed_by, went_to, purge
 _GROUPS = """
 SELECT
     component, source_topic, replaceRegexpAll(reason, '[0-9]+', 'N') AS pattern,
-    count() AS letters, uniqExactIf(request_id, request_id != '') AS requests, min(ts) AS first, max(ts) AS last
+    argMax(reason, ts) AS newest_reason, count() AS letters,
+    uniqExactIf(request_id, request_id != '') AS requests, min(ts) AS first, max(ts) AS last
 FROM dead_letters WHERE {where} GROUP BY component, source_topic, pattern ORDER BY last DESC, pattern
 """
 _LIST = "SELECT {columns} FROM dead_letters WHERE {where} ORDER BY ts DESC, dead_letter_id DESC LIMIT {limit:UInt32}"
@@ -72,11 +73,12 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Letters of one component, topic and reason, its numbers as N."""
+    """Letters of one component, topic and kind of reason: ``pattern`` has its numbers as N."""
 
     component: str
     source_topic: str
     pattern: str
+    newest_reason: str
     letters: int
     requests: int
     first: datetime

@@ -26,17 +26,21 @@ Place = tuple[str, int]
 
 @dataclass(slots=True)
 class Window:
-    """The letters of one window: id to reason and place; and how far each partition is."""
+    """The letters of one window: id to kind of reason; an example of each kind; and how far each partition is."""
 
     reasons: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
     offsets: dict[Place, tuple[int, int]] = field(default_factory=dict)  # the first and the last
 
 
+def shown(reason: str) -> str:
+    """A reason as one short line, safe to print."""
+    return "".join(c if c.isprintable() else "·" for c in " ".join(reason.split()))[:SHOWN_REASON]
+
+
 def pattern_of(reason: str) -> str:
-    """A reason without what differs from record to record: numbers become N. One short line, safe to print."""
-    line = " ".join(reason.split())
-    line = "".join(c if c.isprintable() else "·" for c in line)
-    return re.sub(r"\d+", "N", line)[:SHOWN_REASON]
+    """A reason without what differs from record to record: numbers become N."""
+    return re.sub(r"\d+", "N", shown(reason))
 
 
 class PoisonLimit:
@@ -75,7 +79,9 @@ class PoisonLimit:
         if len(window.reasons) >= self._limit:
             self._error = PoisonError(self._told(window, letter))
             return False
-        window.reasons[letter.dead_letter_id] = pattern_of(letter.reason)
+        pattern = pattern_of(letter.reason)
+        window.reasons[letter.dead_letter_id] = pattern
+        window.examples.setdefault(pattern, shown(letter.reason))
         place = (letter.source_topic, letter.source_partition)
         first, last = window.offsets.get(place, (letter.source_offset, letter.source_offset))
         window.offsets[place] = min(first, letter.source_offset), max(last, letter.source_offset)
@@ -86,7 +92,8 @@ class PoisonLimit:
         return True
 
     def _told(self, window: Window, refused: DeadLetter) -> str:
-        (reason, count) = Counter(window.reasons.values()).most_common(1)[0]
+        pattern, count = Counter(window.reasons.values()).most_common(1)[0]
+        reason = window.examples[pattern]
         name = self._component
         return (
             f"{name} stops: {len(window.reasons):,} records that came within {self._window_s:g} s could not be "

@@ -1,5 +1,7 @@
 """`shadowlane up`: what it refuses to start with, in a sentence and with a code."""
 
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from shadowlane.cli.up import Child, _start_again
+from shadowlane.cli.up import Child, _forgive, _start_again
 from shadowlane.errors import ConfigError
 from tests.services import free_port
 
@@ -71,3 +73,21 @@ def test_last_words_are_those_of_the_last_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unset key"):
         _start_again(child, 1.0, Console(quiet=True))
     assert child.started_at == [0.0]
+
+
+def test_a_component_that_met_too_many_dead_letters_stays_down_until_a_person_says_so(tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=300)
+    ends = "print('worker stops: [bold]20 records'); raise SystemExit(7)"
+    child = Child("worker", [sys.executable, "-c", ends], tmp_path / "worker.log")
+    child.start(0.0)
+    assert child.process is not None
+    child.process.wait(30)
+    _start_again(child, 1.0, console)
+    assert child.poisoned is True
+    assert child.started_at == [0.0]
+    assert "worker stops: [bold]20 records" in said.getvalue()
+    assert f"kill -HUP {os.getpid()}" in said.getvalue()
+    _forgive([child], 2.0, console)
+    assert child.started_at == [0.0, 2.0]
+    child.stop(30)

@@ -14,14 +14,13 @@ import typer
 from rich.console import Group as Stack
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from shadowlane.cli.render import terminal
 from shadowlane.cli.store import connected, reader
 from shadowlane.errors import RefusedError
 from shadowlane.processors.dead_letters.letters import FETCHED, Group, Letter, Letters
-from shadowlane.processors.dead_letters.limit import pattern_of
+from shadowlane.processors.dead_letters.limit import shown
 from shadowlane.processors.dead_letters.replay import Replay, refusal
 from shadowlane.processors.dead_letters.selection import Selection, State
 from shadowlane.processors.kafka import ensure_topics
@@ -70,22 +69,29 @@ def dumped(document: Any) -> str:
 
 
 def _listed(groups: list[Group], newest: list[Letter], total: int) -> Stack:
-    counts = _table("letters", "requests", "newest (UTC)", "component", "topic", "reason")
-    counts.columns[0].justify = counts.columns[1].justify = "right"
-    for group in groups[:SHOWN_GROUPS]:
-        counts.add_row(
-            f"{group.letters:,}",
-            f"{group.requests:,}",
-            f"{group.last:%Y-%m-%d %H:%M:%S}",
-            _text(group.component),
-            _text(group.source_topic),
-            Text(pattern_of(group.pattern)),
-        )
     rest = len(groups) - SHOWN_GROUPS
-    more = Text(f"and {rest:,} reasons more" if rest > 0 else "", "dim")
-    one_by_one = [part for letter in newest for part in _told(letter)]
-    head = Text(f"the newest {len(newest):,} of {total:,}", "bold")
-    return Stack(counts, more, head, *one_by_one)
+    return Stack(
+        *(part for group in groups[:SHOWN_GROUPS] for part in _counted(group)),
+        Text(f"and {rest:,} reasons more" if rest > 0 else "", "dim"),
+        Text(f"the newest {len(newest):,} of {total:,}", "bold"),
+        *(part for letter in newest for part in _told(letter)),
+    )
+
+
+def _counted(group: Group) -> Iterator[Text | Padding]:
+    """A group in two lines, with the newest of its reasons."""
+    head = Text.assemble(
+        (f"{group.letters:,}", "bold"),
+        f" by {escaped(group.component)} from {escaped(group.source_topic)}",
+        (f", {group.requests:,} requests, the newest {group.last:%Y-%m-%d %H:%M:%S} UTC", "dim"),
+    )
+    head.overflow = "fold"
+    yield head
+    yield _reason(group.newest_reason)
+
+
+def _reason(reason: str) -> Padding:
+    return Padding(Text(shown(reason), "dim"), (0, 0, 0, 4), expand=False)
 
 
 def _told(letter: Letter) -> Iterator[Text | Padding]:
@@ -101,7 +107,7 @@ def _told(letter: Letter) -> Iterator[Text | Padding]:
         head.append(f"  {letter.state}", "yellow")
     head.overflow = "fold"
     yield head
-    yield Padding(Text(pattern_of(letter.reason), "dim"), (0, 0, 0, 4), expand=False)
+    yield _reason(letter.reason)
 
 
 def run_replay(
@@ -166,6 +172,8 @@ def run_purge(
     letters = letters_of(settings)
     ids = _ids(letters, selection)
     if not ids:
+        if not dry_run:
+            letters.erase()  # what Kafka has brought again of what was purged before
         typer.echo("no dead letter is like that, so there is nothing to purge")
         return
     if not _confirmed(
@@ -218,17 +226,6 @@ def _progress(what: str, total: int) -> Iterator[tuple[Progress, TaskID]]:
     columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f}"))
     with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
         yield bar, bar.add_task(what, total=total)
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _text(text: str) -> Text:
-    return Text(escaped(text))
 
 
 def _now() -> int:

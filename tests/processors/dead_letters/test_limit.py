@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.processors.dead_letters.limit import PoisonLimit, pattern_of
+from shadowlane.processors.dead_letters.limit import PoisonLimit, shown
 from shadowlane.schemas.codec import dead_letter
 from shadowlane.schemas.config import DeadLetters
 from shadowlane.schemas.events import DeadLetter
@@ -89,12 +89,12 @@ def test_it_says_how_many_from_where_why_and_what_to_do() -> None:
     assert "3 records that came within 60 s" in said
     assert "t.requests, partition 1, offset 103, line 0" in said
     assert "partition 0: offsets 102 to 102" in said
-    assert "of 2: not JSON: column N" in said
+    assert "of 2: not JSON: column 7. Nothing" in said
     assert "SHADOWLANE_DEAD_LETTERS__LIMIT=0" in said
     assert "shadowlane dlq list --component worker" in said
 
 
 @given(st.text())
 def test_a_reason_is_shown_in_one_line_that_no_terminal_obeys(reason: str) -> None:
-    assert pattern_of(reason).isprintable()
-    assert len(pattern_of(reason)) <= 200
+    assert shown(reason).isprintable()
+    assert len(shown(reason)) <= 200
