@@ -131,7 +131,7 @@ class Node:
         return [
             find_java(),
             *(f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"),
-            *("-Djava.awt.headless=true", "-Dlog4j2.disableJmx=true"),
+            *("-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true", "-Dlog4j2.disableJmx=true"),
             f"-Dlog4j2.configurationFile={_LOGGING}",
             f"-Dshadowlane.log={log}",
             *("-cp", self._classpath),

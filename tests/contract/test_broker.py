@@ -336,15 +336,19 @@ def test_status_tells_who_reads_and_how_far_behind(config: Kafka, kafka: KafkaAd
     before = worker_status(config)
     # To Kafka a group without members and offsets is dead, to Tansu empty.
     state = "empty" if kafka.kind == "embedded" else "dead"
-    assert before == Part("worker", False, f"group {group} is {state}", behind=10)
+    assert before == Part("worker", False, f"group {group} is {state}", behind=10, topics={topic: 10})
     with consumer(config, group) as reader:
         reader.subscribe([topic])
         take(reader, 10)
-        assert worker_status(config) == Part("worker", True, f"group {group} is stable", behind=10)
+        assert worker_status(config) == Part(
+            "worker", True, f"group {group} is stable", behind=10, topics={topic: 10}
+        )
         reader.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
         assert worker_status(config).behind == 3
     until(lambda: not worker_status(config).up)
-    assert worker_status(config) == Part("worker", False, f"group {group} is empty", behind=3)
+    assert worker_status(config) == Part(
+        "worker", False, f"group {group} is empty", behind=3, topics={topic: 3}
+    )
 
     produce(having(config, {"linger.ms": 1000}), topic, [b"%d" % n for n in range(5)])
     # Tansu counts the last batch as one message, so what it says is up to a batch too little.

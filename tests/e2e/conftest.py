@@ -16,3 +16,12 @@ def start(request: pytest.FixtureRequest) -> Start:
         return on_servers(request.getfixturevalue("apache_kafka"), request.getfixturevalue("clickhouse"))
     needs_apache_kafka()
     return on_kafka
+
+
+@pytest.fixture(scope="module", params=["embedded", "apache"])
+def start_servers_too(request: pytest.FixtureRequest) -> Start:
+    """The same where a test does things to the servers: they are always `up`'s own."""
+    if request.param == "embedded":
+        return running
+    needs_apache_kafka()
+    return on_kafka

@@ -20,8 +20,9 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING
 from confluent_kafka.cimpl import Consumer, Producer, TopicPartition
 
-from benchmarks.system import SHADOWLANE, System, free_ports, running
+from benchmarks.system import SHADOWLANE, System, free_ports
 from shadowlane.producers import Mirror
+from tests.e2e.starting import Start
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 6
@@ -72,7 +73,7 @@ class Candidate(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(start_servers_too: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("hostile")
     candidate = ThreadingHTTPServer(("127.0.0.1", 0), Candidate)
     threading.Thread(target=candidate.serve_forever, daemon=True).start()
@@ -114,7 +115,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         ],
     }
     try:
-        with running(folder, settings) as system:
+        with start_servers_too(folder, settings) as system:
             _send(system)
             system.settle(REQUESTS * len(TENANTS), "hostile")
             _break(system)
@@ -218,7 +219,8 @@ def _said(system: System, command: Sequence[str], **environment: str) -> str:
 def everywhere(system: System, shown: dict[str, str]) -> dict[str, str]:
     """All that the system has said and kept, by where it stands."""
     found = {f"the command {name}": text for name, text in shown.items()}
-    for path in [*system.folder.glob("*.log"), *(system.folder / "data" / "logs").glob("*.log")]:
+    data = system.folder / "data"
+    for path in [*system.folder.glob("*.log"), *data.glob("logs/*.log"), *data.glob("kafka/logs/*.log")]:
         found[path.name] = path.read_text(errors="replace")
     for name, port in system.settings["monitoring"].items():
         for page in ("metrics", "healthz", "readyz"):
