@@ -138,7 +138,7 @@ class Letters:
 
 
 def _letter(row: Mapping[str, Any]) -> Letter:
-    values = dict(row) | {"state": State(row["state"])}
+    values: dict[str, Any] = dict(row) | {"state": State(row["state"])}
     if "payload" in row:
         values["payload"] = None if row["state"] == State.PURGED else _bytes(row)
     return Letter(**values)

@@ -118,6 +118,20 @@ def test_the_other_half_of_what_went_out_alone_is_late() -> None:
     assert (late.open, join.counts.late, join.waiting) == (1, 2, 0)
 
 
+def test_halves_that_a_person_replays_wait_again_although_their_pair_went_out() -> None:
+    join = Join(MATCHING, WAIT_S)
+    join.take(envelope(), response("a", Role.SERVED), 10, 0.0)
+    (alone,) = join.expire(WAIT_S, 10)
+    join.delivered(alone)
+    assert join.take(envelope(), response("a", Role.SERVED), 10, WAIT_S, again=True) is None
+    match = join.take(envelope(Role.SHADOW), response("a", Role.SHADOW), 10, WAIT_S)
+    assert match is not None
+    assert match.outcome is Outcome.SCORED
+    join.delivered(match)
+    assert join.take(envelope(), response("a", Role.SERVED), 10, WAIT_S, again=True) is None
+    assert join.waiting == 0  # scored once is scored
+
+
 @pytest.mark.parametrize(
     ("side", "changes", "count"),
     [
