@@ -15,6 +15,7 @@ A server outlives a test, so each test takes a database, or a prefix for its top
 
 import http.client
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -67,17 +68,17 @@ class KafkaAddress:
 
 def free_port() -> int:
     """A port on 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports_in_a_row(1)
 
 
 def free_ports_in_a_row(count: int) -> int:
-    """The first of so many ports, one after the other, on which nobody listens right now."""
+    """The first of so many ports, one after the other, on which nobody listens right now.
+
+    Below those that the system gives to clients: a port of those may be gone by the time a server has started.
+    """
     while True:
-        first = free_port()
-        with suppress(OSError, OverflowError), ExitStack() as stack:
+        first = secrets.choice(range(10_000, 32_000))
+        with suppress(OSError), ExitStack() as stack:
             for port in range(first, first + count):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
