@@ -19,7 +19,7 @@ from benchmarks.system import free_ports, running
 from shadowlane.producers import Mirror
 from tests.services import running as running_module
 
-RATES = (20, 100)
+RATES = (20, 100, 300)
 SECONDS = 15
 POLL_S = 0.02
 

@@ -122,8 +122,8 @@ def columns_of(lines: list[bytes]) -> list[list[Any]]:
     return [[row[name] for row in rows] for name in COLUMNS]
 
 
-def records(count: int) -> list[bytes]:
-    """Pairs as Kafka has them."""
+def records(count: int, words: int = 130) -> list[bytes]:
+    """Pairs as Kafka has them, with answers of so many words."""
     chance = random.Random(1)
 
     def text(words: int) -> str:
@@ -148,11 +148,11 @@ def records(count: int) -> list[bytes]:
                     attributes={"tenant": f"t{number % 20}", "language": "en"},
                     request={"messages": [{"role": "user", "content": text(60)}]},
                     stable_model="stable-1",
-                    stable_output=text(130),
+                    stable_output=text(words),
                     stable_status=200,
                     stable_latency_ms=512.5,
                     candidate_model="candidate-1",
-                    candidate_output=text(130),
+                    candidate_output=text(words),
                     candidate_status=200,
                     candidate_latency_ms=480.25,
                     candidate_attempts=1,

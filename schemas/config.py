@@ -94,7 +94,9 @@ class Pairing(Section):
 
 class Sink(Section):
     max_rows: Annotated[int, Field(ge=1)] = 50_000
-    max_bytes: Annotated[int, Field(ge=1024)] = 64 * 2**20
+    max_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=64 * 2**20, description="of one insert, and of all that wait for theirs"
+    )
     max_wait_s: Positive = Field(default=1.0, description="how long a row waits for a larger insert")
 
 

@@ -105,6 +105,7 @@ class Blocks:
         full = block.rows >= self._limits.max_rows or block.size >= self._limits.max_bytes
         if offset == promised or (promised is None and full):
             self._seal(partition)
+        self._bound()
 
     def due(self, now: float, *, everything: bool = False) -> list[Block]:
         """The blocks to insert now, of each partition in the order of their offsets; they are no longer here.
@@ -138,6 +139,12 @@ class Blocks:
             self._open.pop(partition, None)
             self._promised.pop(partition, None)
         self._sealed = [block for block in self._sealed if block.partition not in gone]
+
+    def _bound(self) -> None:
+        """All open blocks together are no more than one may be, or memory would grow with the partitions."""
+        own = [block for block in self._open.values() if block.partition not in self._promised]
+        if sum(block.size for block in own) >= self._limits.max_bytes:
+            self._seal(max(own, key=lambda block: block.size).partition)
 
     def _seal(self, partition: Partition) -> None:
         self._promised.pop(partition, None)

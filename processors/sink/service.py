@@ -38,6 +38,7 @@ log = logging.getLogger("shadowlane.sink")
 START_S = 30.0  # how long a start waits for ClickHouse
 INSERT_S = 60  # how long one insert may take; then it is sent again under the same token
 READ_S = 0.1  # the longest wait for messages
+READ_MESSAGES = 100  # at once; each may be an envelope of 256 KB, or more
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 30.0
 BURY_S = 30.0
 TURN_S = 2 * INSERT_S + BURY_S  # how long one turn may take
@@ -132,7 +133,7 @@ class Sink:
     def _read(self) -> None:
         self._turning.turn()
         wait = self._blocks.wait(time.monotonic())
-        for message in self._consumer.consume(500, READ_S if wait is None else min(READ_S, wait)):
+        for message in self._consumer.consume(READ_MESSAGES, READ_S if wait is None else min(READ_S, wait)):
             self._take(message)
 
     def _take(self, message: Message) -> None:

@@ -51,6 +51,7 @@ class Caller:
         """Within a running event loop."""
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=worker.concurrency, ttl_dns_cache=DNS_TTL_S),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -103,9 +104,11 @@ class Caller:
         return attempt
 
     async def _call(self, protocol: str, payload: bytes, target: Target, attempt: Attempt) -> None:
-        timeout = aiohttp.ClientTimeout(
-            total=target.timeout_s, sock_connect=min(CONNECT_S, target.timeout_s / 2), ceil_threshold=3600
-        )
+        timeout = self._timeouts.get(target.timeout_s)
+        if timeout is None:
+            timeout = self._timeouts[target.timeout_s] = aiohttp.ClientTimeout(
+                total=target.timeout_s, sock_connect=min(CONNECT_S, target.timeout_s / 2), ceil_threshold=3600
+            )
         async with self._session.post(
             target.url, data=payload, headers=target.headers, timeout=timeout, allow_redirects=False
         ) as reply:
@@ -126,6 +129,9 @@ class Caller:
 
 
 async def _body(reply: aiohttp.ClientResponse) -> bytes:
+    length = reply.content_length
+    if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in reply.headers:
+        return await reply.read()  # in one piece: most answers
     chunks, size = [], 0
     async for chunk in reply.content.iter_any():
         size += len(chunk)

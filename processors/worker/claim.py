@@ -26,7 +26,7 @@ def contradiction(request: MirroredRequest, arm: Arm, version: Version) -> tuple
     if request.model and version.model not in ("", request.model):
         return _other_model(request.model, arm, version.model)
     body = _body(request)
-    if body is None:
+    if body is None or (not version.overrides and version.model in ("", body["model"])):
         return None
     claimed, names = chat.changed(body, version), ("model", *version.overrides)  # what it may change
     found = differences({name: body.get(name) for name in names}, {name: claimed.get(name) for name in names})

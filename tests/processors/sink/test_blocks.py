@@ -110,3 +110,13 @@ def test_a_dropped_partition_is_forgotten() -> None:
     assert blocks.due(100.0, everything=True) == []
     blocks.add(P, 0, envelope(9), 0.0)
     assert [block.offsets for block in blocks.due(0.0)] == [[0]]
+
+
+def test_many_partitions_hold_no_more_than_one_block_may() -> None:
+    blocks = Blocks(Sink(max_rows=1000, max_bytes=1024, max_wait_s=60.0))
+    held = 0
+    for number in range(200):
+        blocks.add(("pairs", number % 20), number // 20, b"x" * 100, 0.0)
+        held += 100 - sum(block.size for block in blocks.due(0.0))
+        assert held < 1024 + 100
+    assert held == sum(block.size for block in blocks.due(60.0))

@@ -1,0 +1,173 @@
+"""The sink, from Kafka to the store, exactly-once included, beside a bare `client.insert` of ready-made columns.
+
+Pairs of about 2.5 KB, in envelopes of 32, in four partitions of the embedded broker; the sink as `shadowlane run sink`
+runs it, with its default settings, in a process of its own, until every row is stored and its offset committed. The
+peer has the same rows in memory already, as columns, and inserts them in blocks of the size that the sink's had:
+nothing is read, nothing is committed, no row is known again. CPU is that of the process and of the store together: on
+a busy machine it says more than the clock does. Then how it grows: with the size of a row, and with two sinks.
+
+    python -m benchmarks.sink
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from clickhouse_connect.driver.client import Client
+
+from benchmarks.store import COLUMNS, columns_of, records
+from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.produce import EnvelopeProducer
+from shadowlane.processors.store import connect, migrate
+from shadowlane.schemas.config import ClickHouse, Envelope, Kafka
+from shadowlane.schemas.topics import partition_of
+from tests.services import embedded_broker, free_port, running
+
+ROWS = 15_000
+ROUNDS = 3
+SIZES = {16_000: 2_000, 256_000: 150}
+"""Bytes of a row, and how many of them."""
+
+
+class Cost(NamedTuple):
+    """Rows a second by the clock, rows a second of CPU, and the most memory the process took, MiB."""
+
+    rate: float
+    per_core: float
+    peak: float
+
+
+def run() -> dict[str, Any]:
+    """Rows by way; prints a table."""
+    with tempfile.TemporaryDirectory() as folder, embedded_broker() as broker:
+        port = free_port()
+        with running("shadowlane.embedded.store", "--data", f"{folder}/store", "--port", str(port)) as store:
+            bench = Bench(broker.bootstrap_servers, port, store.pid, Path(folder))
+            lines = records(ROWS)
+            found: dict[str, list[Cost]] = {"columns alone": [], "sink": [], "two sinks": []}
+            for _ in range(ROUNDS):
+                found["columns alone"].append(bench.columns(lines))
+                found["sink"].append(bench.sink(lines, 1))
+                found["two sinks"].append(bench.sink(lines, 2))
+            for size, count in SIZES.items():
+                large = records(count, words=size // 15)
+                found[f"columns alone, rows of {size // 1000} KB"] = [bench.columns(large)]
+                found[f"sink, rows of {size // 1000} KB"] = [bench.sink(large, 1)]
+    table = {
+        way: {
+            field: round(statistics.median(getattr(cost, field) for cost in costs)) for field in Cost._fields
+        }
+        for way, costs in found.items()
+    }
+    print(f"{'':<36}{'rows/s':>10}{'a core':>10}{'MiB at most':>13}")
+    for way, cost in table.items():
+        print(f"{way:<36}{cost['rate']:>10,}{cost['per_core']:>10,}{cost['peak']:>13,}")
+    of_peer = statistics.median(
+        mine.per_core / peer.per_core
+        for mine, peer in zip(found["sink"], found["columns alone"], strict=True)
+    )
+    print(f"the sink's rows a core are {of_peer:.2f} of the bare insert's")
+    return {"rounds": ROUNDS, "of_columns_alone": round(of_peer, 3), "costs": table}
+
+
+class Bench:
+    """A broker and a store, and what runs on them, each time in a database and on topics of its own."""
+
+    def __init__(self, kafka: str, port: int, store: int, folder: Path) -> None:
+        self._kafka, self._port, self._store, self._folder = kafka, port, store, folder
+
+    def _database(self) -> tuple[ClickHouse, Client]:
+        settings = ClickHouse(port=self._port, database=f"b{uuid.uuid4().hex[:8]}")
+        client = connect(settings)
+        migrate(client, settings.database)
+        return settings, client
+
+    def columns(self, lines: list[bytes]) -> Cost:
+        _, client = self._database()
+        block = 10_000
+        ready = [columns_of(lines[at : at + block]) for at in range(0, len(lines), block)]
+        cpu, started = time.process_time() + cpu_of(self._store), time.perf_counter()
+        for columns in ready:
+            token = {"async_insert": 0, "insert_deduplication_token": uuid.uuid4().hex}
+            client.insert("pair_log", columns, column_names=COLUMNS, column_oriented=True, settings=token)
+        seconds = time.perf_counter() - started
+        cpu = time.process_time() + cpu_of(self._store) - cpu
+        client.command(f"DROP DATABASE {client.database}")
+        client.close()
+        return Cost(len(lines) / seconds, len(lines) / cpu, 0)
+
+    def sink(self, lines: list[bytes], processes: int) -> Cost:
+        """Of ``processes`` sinks: from their first row in the store until the last one is, and committed."""
+        clickhouse, client = self._database()
+        kafka = Kafka(bootstrap_servers=self._kafka, topic_prefix=f"b{uuid.uuid4().hex[:8]}")
+        partitions = ensure_topics(kafka)[kafka.topics.pairs]
+        config = self._folder / "shadowlane.yaml"
+        document = {
+            "kafka": {"bootstrap_servers": self._kafka, "topic_prefix": kafka.topic_prefix},
+            "clickhouse": {"port": self._port, "database": clickhouse.database},
+        }
+        config.write_text(yaml.safe_dump(document))
+        produce(kafka, lines, partitions)
+        sinks = [
+            subprocess.Popen(
+                [sys.executable, "-m", "shadowlane.cli", "run", "sink", "--config", str(config)],
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(processes)
+        ]
+        count = "SELECT count() FROM pair_log"
+        while not (first := client.query(count).result_rows[0][0]):
+            time.sleep(0.02)
+        started = time.perf_counter()
+        cpu = cpu_of(self._store, *(process.pid for process in sinks))
+        while (now := client.query(count).result_rows[0][0]) < len(lines):
+            time.sleep(0.02)
+        seconds = time.perf_counter() - started
+        cpu = cpu_of(self._store, *(process.pid for process in sinks)) - cpu
+        assert now == len(lines)
+        peak = max(peak_of(process.pid) for process in sinks)
+        for process in sinks:
+            process.send_signal(signal.SIGTERM)
+        for process in sinks:
+            process.wait(60)
+        client.command(f"DROP DATABASE {client.database}")
+        client.close()
+        rows = len(lines) - first
+        return Cost(rows / seconds, rows / cpu, peak) if rows else Cost(0, 0, peak)
+
+
+def produce(kafka: Kafka, lines: list[bytes], partitions: int) -> None:
+    """In envelopes of 32 lines at most."""
+    size = 33 * max(map(len, lines[:100]))
+    producer = EnvelopeProducer(kafka, Envelope(max_bytes=min(900_000, size), linger_ms=1000), "bench")
+    for number, line in enumerate(lines):
+        producer.send(kafka.topics.pairs, partition_of(f"{number}", partitions), line)
+    if producer.close(120):
+        raise RuntimeError("the rows could not be written to the broker")
+
+
+def cpu_of(*pids: int) -> float:
+    """Seconds of CPU, user and system, that these processes have taken."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_of(pid: int) -> float:
+    """The most memory that it has had, MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    run()
