@@ -37,6 +37,7 @@ class Where(StrEnum):
     PAIRING = "pairing"
     SINK = "sink"
     NOBODY = "no_rollout"  # no rollout takes it, so that no row is owed
+    UNPROVED = "unproved"  # there is nothing further on, and it may be in what Kafka has removed
     LOST = "lost"
 
 
@@ -117,8 +118,11 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
+    """``unproved``: the worker's answer may be in what Kafka has removed, and so nobody is blamed for it."""
+
     where: Where
     losses: tuple[Loss, ...] = ()
+    unproved: bool = False
 
 
 def judge(request: Request, answers_since: int = 0) -> Judgement:
@@ -134,27 +138,37 @@ def judge(request: Request, answers_since: int = 0) -> Judgement:
     losses = []
     asked = request.records.get(Kind.REQUEST)
     lettered = request.lettered or request.letter_past is not None
-    if (
-        asked
+    unanswered = (
+        asked is not None
         and asked.past
         and request.owed.answer
         and not (request.answered or lettered or request.row is Row.SETTLED)
-        and request.ts >= answers_since
-    ):
+    )
+    unproved = unanswered and request.ts < answers_since
+    if asked and unanswered and not unproved:
         losses.append(Loss(Step.WORKER, asked))
+    where = _where(request)
+    if isinstance(where, Record):
+        losses.append(Loss(Step.PAIRING, where))
+        where = Where.LOST
+    elif where is Where.NOBODY and unanswered:
+        where = Where.UNPROVED if unproved else Where.LOST
+    return Judgement(where, tuple(losses), unproved)
+
+
+def _where(request: Request) -> Where | Record:
+    """By what is furthest on; a half that the pairing has committed past, where there is no trace of it."""
     if request.row is not Row.NONE or request.lettered:
-        return Judgement(Where.STORED, tuple(losses))
+        return Where.STORED
     if pair := request.records.get(Kind.PAIR):
-        return Judgement(Where.LOST if pair.past else Where.SINK, tuple(losses))
+        return Where.LOST if pair.past else Where.SINK
     if request.letter_past is not None:
-        return Judgement(Where.LOST if request.letter_past else Where.SINK, tuple(losses))
+        return Where.LOST if request.letter_past else Where.SINK
     halves = [request.records[kind] for kind in (Kind.SERVED, Kind.SHADOW) if kind in request.records]
     past = next((half for half in halves if half.past), None)
     if past and request.owed.row:
-        losses.append(Loss(Step.PAIRING, past))
-        return Judgement(Where.LOST, tuple(losses))
+        return past
     if any(not half.past for half in halves):
-        return Judgement(Where.PAIRING, tuple(losses))
-    if asked and not asked.past:
-        return Judgement(Where.WORKER, tuple(losses))
-    return Judgement(Where.LOST if losses else Where.NOBODY, tuple(losses))
+        return Where.PAIRING
+    asked = request.records.get(Kind.REQUEST)
+    return Where.WORKER if asked and not asked.past else Where.NOBODY

@@ -42,7 +42,7 @@ def test_what_is_whole_adds_up(world: World) -> None:
     found = world.audit()
     assert found.gaps == []
     assert found.notes == []
-    assert found.open == dict.fromkeys(("worker", "pairing", "sink", "no_rollout", "lost"), 0)
+    assert found.open == dict.fromkeys(("worker", "pairing", "sink", "no_rollout", "unproved", "lost"), 0)
     assert found.ledger == {"eligible": 40, "mirrored": 40, "scored": 40}
     assert (found.rows, found.pairs) == (40, 40)
     assert found.records == 4 * 40 + 2
@@ -61,7 +61,7 @@ def test_what_is_on_its_way_is_at_the_component_that_has_not_committed_it(world:
     world.mirror(IDS[30:])
     found = world.audit()
     assert found.gaps == []
-    assert found.open == {"worker": 0, "pairing": 20, "sink": 10, "no_rollout": 0, "lost": 0}
+    assert found.open == {"worker": 0, "pairing": 20, "sink": 10, "no_rollout": 0, "unproved": 0, "lost": 0}
 
 
 def test_a_row_that_is_gone_from_the_store(world: World) -> None:
