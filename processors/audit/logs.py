@@ -24,7 +24,7 @@ Partition = tuple[str, int]
 TIMEOUT_S = 30.0
 QUIET_S = 1.0  # past the end that the broker named: how long nothing more may come before it is the end
 WAIT_S = 0.03
-AT_ONCE = 64  # messages: an envelope may have 256 KB
+AT_ONCE = 16  # messages: an envelope may have 256 KB
 STUCK_S = 60.0  # before that end: how long nothing may come before the broker is at fault
 SKEW_MS = 3_600_000  # how far the clocks of two machines may be apart where reading starts at a time
 
@@ -191,8 +191,10 @@ class Logs:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # where retention was faster
             "fetch.wait.max.ms": 20,
-            "fetch.message.max.bytes": 4 * 2**20,
-            "queued.max.messages.kbytes": 32 * 1024,
+            # What waits here is memory. A fetch is as it was compressed, and may be a hundred times that; a
+            # larger message still comes, alone.
+            "fetch.message.max.bytes": 256 * 1024,
+            "queued.max.messages.kbytes": 2 * 1024,
             **client_options(self._kafka, "shadowlane-audit"),
         }
         return Consumer(options, logger=self._logger)

@@ -21,8 +21,8 @@ class Example:
 class Gap:
     """One thing that does not add up: ``kind``, who is at fault (``step``, ``topic``), of how many requests.
 
-    Kinds: ``lost``, ``gone``, ``undecided``, ``committed_past_end`` (docs/audit.md). ``minutes`` are of the
-    ledger, where it is about that.
+    Kinds: ``lost``, ``gone``, ``undecided``, ``committed_past_end``, ``removed_unread`` (docs/audit.md).
+    ``minutes`` are of the ledger, where it is about that.
     """
 
     kind: str

@@ -115,6 +115,27 @@ def past_end(inquiry: Inquiry) -> list[Gap]:
     return gaps
 
 
+def removed_unread(inquiry: Inquiry) -> list[Gap]:
+    """What Kafka has removed before its reader had committed it."""
+    behind = {p for p, committed in inquiry.committed.items() if committed < inquiry.earliest[p]}
+    if not behind:
+        return []
+    committed = inquiry.ask.logs.committed(inquiry.partitions)  # the logs were asked after the first time
+    gaps = []
+    for partition in sorted(behind):
+        first = inquiry.earliest[partition]
+        at = committed.get(partition, first)
+        if at < first:
+            topic, number = partition
+            step = READERS[inquiry.ask.logs.kinds[topic]]
+            text = (
+                f"the {step} has committed offset {at} of {topic}, partition {number}, which begins at {first}: "
+                "Kafka has removed messages (retention) that were not read"
+            )
+            gaps.append(Gap("removed_unread", step, topic, first - at, text))
+    return gaps
+
+
 def logs(inquiry: Inquiry) -> list[Log]:
     """Each partition, as it was read."""
     return [

@@ -147,6 +147,13 @@ def test_an_answer_that_kafka_may_have_removed_proves_nothing(journey: Journey) 
     assert Step.WORKER not in steps(judge(request, answers_since=request.ts + 1))
 
 
+def test_a_request_of_which_nothing_is_left_is_unproved_and_not_free() -> None:
+    request = Request(1000, "shop", "/", TAKEN)
+    request.note(Kind.REQUEST, record(Kind.REQUEST, past=True))
+    assert judge(request, answers_since=1001) == Judgement(Where.UNPROVED, unproved=True)
+    assert judge(request, answers_since=1000).where is Where.LOST
+
+
 @pytest.mark.parametrize("order", [(True, False), (False, True)])
 def test_of_a_record_that_was_sent_again_the_one_that_is_still_to_be_read_counts(
     order: tuple[bool, bool],

@@ -1,5 +1,6 @@
 """On a real Kafka and ClickHouse: what is whole adds up, and each fault is named for what it is."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -266,3 +267,12 @@ def test_a_scope_leaves_the_other_minutes_alone(on_embedded: World) -> None:
     assert world.audit(Scope(since=MINUTE + 60_000)).gaps == []
     assert world.audit(Scope(until=MINUTE)).gaps == []
     assert world.audit(Scope("r", since=MINUTE, until=MINUTE + 1)).gaps[0].count == 40
+
+
+def test_a_message_that_is_larger_than_what_is_fetched_at_once(world: World) -> None:
+    world.text = random.Random(1).randbytes(300_000).hex()
+    world.mirror(["large"])
+    world.work(["large"])
+    found = world.audit()
+    assert found.gaps == []
+    assert found.open["pairing"] == 1
