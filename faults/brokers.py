@@ -84,7 +84,7 @@ class Proxied(Layout):
             "message.max.bytes": str(32 * 2**20),
             "replica.fetch.max.bytes": str(32 * 2**20),
             # Small files, or a small disk would be full of what Kafka keeps free for later.
-            "log.segment.bytes": str(16 * 2**20),
+            "log.segment.bytes": str(48 * 2**20),
             "log.index.size.max.bytes": str(64 * 2**10),
         }
         kept = [

@@ -1,5 +1,6 @@
 """What travels, hurt: poison, copies, replays, disorder, lateness, and partitions that become more."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +26,7 @@ POISON: dict[str, Callable[[bytes], bytes | None]] = {
     "a tombstone": lambda good: None,
     "a byte order mark": lambda good: b"\xef\xbb\xbf" + good,
     "2,000 deep": lambda good: b'{"request":' + b"[" * 2000 + b"]" * 2000 + b"}",
-    "a lone surrogate": lambda good: _with(good, request_id="\ud800") or b"",
+    "a lone surrogate": lambda good: _with(good, request_id="\ud800", instance="\ud800"),
     "an integer over 64 bits": lambda good: _with(good, ts=2**70, minute=2**70, count=2**70),
     "NaN": lambda good: _with(good, ts=float("nan"), minute=float("nan")),
     "20 MB": lambda good: _big(good),
@@ -44,17 +45,11 @@ NOT_TRIED = {(topic, "an integer over 64 bits") for topic in (TOPICS.pairs, TOPI
 
 def _with(good: bytes, **fields: Any) -> bytes:
     """The record of nobody's request, with other values, as another program's JSON library may write it."""
-    import json
-
-    record = json.loads(good) | {
-        "service": "nobody",
-        "route": "",
-        "request_id": "poison",
-        "pair_id": "poison",
-    }
-    return json.dumps(
-        record | {k: v for k, v in fields.items() if k in record or k == "schema_version"}
-    ).encode()
+    nobody = dict.fromkeys(("service", "rollout", "request_id", "pair_id", "instance"), "nobody")
+    record = json.loads(good)
+    wanted = {name: value for name, value in (nobody | fields).items() if name in record}
+    wanted |= {name: value for name, value in fields.items() if name == "schema_version"}
+    return json.dumps(record | wanted).encode()
 
 
 def _big(good: bytes) -> bytes:
@@ -137,6 +132,7 @@ def poison_is_buried(case: Case, report: dict[str, Any]) -> str:
 
 def _without_dead_letters(case: Case, report: dict[str, Any]) -> str:
     report["ledger"]["unreadable"] = 0  # they stand beside the ledger
+    report["ledger"]["reasons"].pop("unreadable", None)
     return case.unchanged(report)
 
 
