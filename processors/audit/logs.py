@@ -112,16 +112,13 @@ class Logs:
         asked = [TopicPartition(topic, n) for topic, count in partitions.items() for n in range(count)]
         spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
         with _explaining(self._kafka):
-            latest, earliest = (
-                {
-                    (tp.topic, tp.partition): future.result().offset
-                    for tp, future in self._admin.list_offsets(
-                        dict.fromkeys(asked, which), request_timeout=TIMEOUT_S
-                    ).items()
-                }
-                for which in (spec.latest(), spec.earliest())
-            )
+            latest = self._offsets(dict.fromkeys(asked, spec.latest()))
+            earliest = self._offsets(dict.fromkeys(asked, spec.earliest()))
         return {p: Span(max(0, earliest[p]), max(0, latest[p])) for p in latest}
+
+    def _offsets(self, asked: dict[TopicPartition, Any]) -> dict[Partition, int]:
+        answers = self._admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
 
     def offsets_at(self, spans: Mapping[Partition, Span], since_ms: int) -> dict[Partition, int]:
         """Where to start so that nothing of ``since_ms`` or later is missed."""
