@@ -18,6 +18,14 @@ Done = Callable[[str], None]
 
 METADATA_TIMEOUT_S = 2.0
 
+# After a message that failed, the client counts on under its next epoch. The embedded broker knows none but the first,
+# and would take nothing any more from this producer.
+_UNKNOWN = (
+    confluent_kafka.KafkaError.PRODUCER_FENCED,
+    confluent_kafka.KafkaError.INVALID_PRODUCER_EPOCH,
+    confluent_kafka.KafkaError.UNKNOWN_PRODUCER_ID,
+)
+
 
 class Link(Protocol):
     """How the worker reaches Kafka. No call raises anything but what it names."""
@@ -111,6 +119,8 @@ class KafkaLink:
 
     def send(self, topic: str, partition: int, value: bytes, done: Done) -> bool:
         def delivered(error: confluent_kafka.KafkaError | None, _message: object) -> None:
+            if error is not None and error.code() in _UNKNOWN:
+                self._fatal = True
             done("" if error is None else str(error))
 
         try:

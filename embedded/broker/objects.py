@@ -187,12 +187,10 @@ class Objects:
         for place, log in self._logs.items():
             used += _taken(log.batches, log.bytes)
             offsets = self._committed.get(place)
-            count = log.done(min(offsets.values())) if offsets else 0
-            count = min(count, len(log.batches) - LEFT)
-            if count > 0:
-                done = log.batches[:count]
-                read += _taken(done, sum(batch.size for batch in done))
-                freeable.append((done[0].stamp, place, count))
+            done = log.batches[: log.done(min(offsets.values()))] if offsets else []
+            read += _taken(done, sum(batch.size for batch in done))
+            if len(log.batches) > LEFT and done:
+                freeable.append((done[0].stamp, place, min(len(done), len(log.batches) - LEFT)))
         over = used - self.limit // 2
         unread = used - read
         for _, place, count in sorted(freeable):
