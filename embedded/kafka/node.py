@@ -52,7 +52,8 @@ class Node:
         log = self._layout.log(self.number)
         command = [
             *self._java(64, log),
-            *("kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", str(properties)),
+            # One in 64 ids begins with "-", and would be read as an option if it stood by itself.
+            *("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(properties)),
         ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -1,5 +1,6 @@
 """Apache Kafka on this machine: what stays, what ends with what, and what is refused."""
 
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +99,18 @@ def test_topics_records_and_offsets_outlive_a_stop_and_a_kill(one: Cluster) -> N
     consumer = group(one)
     assert [place.offset for place in consumer.committed([TopicPartition(TOPIC, 0)], timeout=60)] == [1]
     consumer.close()
+
+
+def test_an_id_that_begins_like_an_option_is_none(tmp_path: Path) -> None:
+    needs_apache_kafka()
+    known = {"cluster_id": "-AAAAAAAQACAAAAAAAAAAA", "nodes": 1, "made_by": "a test"}
+    (tmp_path / "cluster.json").write_text(json.dumps(known), encoding="utf-8")
+    cluster = Cluster(tmp_path, port=free_ports_in_a_row(2))
+    cluster.start()
+    try:
+        create(cluster)
+    finally:
+        cluster.stop()
 
 
 def test_the_data_has_one_owner_and_one_size(one: Cluster, tmp_path: Path) -> None:
