@@ -27,7 +27,7 @@ if "pairing" in sys.orig_argv:
     number = len(list(starts.iterdir()))
     (starts / str(number)).touch()
 
-    def blocks_the_loop(self, *arguments):
+    def blocks_the_loop(self, *arguments, **more):
         time.sleep(3600)
 
     async def reads_nothing(self, side, stream, read=Shell.read):
@@ -35,8 +35,8 @@ if "pairing" in sys.orig_argv:
             await asyncio.sleep(3600)
         await read(self, side, stream)
 
-    def acknowledges_nothing(self, side, partition, offset, value, acknowledge, take=Pairing.take):
-        return take(self, side, partition, offset, value, lambda: None)
+    def acknowledges_nothing(self, side, partition, offset, value, acknowledge, take=Pairing.take, **more):
+        return take(self, side, partition, offset, value, lambda: None, **more)
 
     if number == 0:
         Pairing.take = blocks_the_loop
