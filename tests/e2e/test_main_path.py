@@ -175,7 +175,7 @@ def test_a_report_for_a_person_has_what_the_document_has(system: System) -> None
 
 
 def test_status_says_that_all_is_up(system: System) -> None:
-    status = json.loads(system.run("status", "--json"))
+    status = json.loads(system.run("status", "--wait", "30", "--json"))
     assert status["up"]
     assert [part["name"] for part in status["parts"]] == [
         "broker", "store", "worker", "pairing", "sink", "controller",
