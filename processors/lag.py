@@ -1,5 +1,6 @@
 """How far a consumer group is behind: what ``shadowlane status`` shows, and what the metrics tell."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,22 @@ def read_lag(
     if not places:
         return {}
     committed = committed_offsets(kafka, group, places, timeout)
+    spans = read_spans(admin, places, timeout)
+    return {place: Lag(committed.get(place), *spans[place]) for place in places}
+
+
+def read_spans(admin: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, tuple[int, int]]:
+    """The first offset and the end of each. Blocks for up to twice ``timeout`` seconds.
+
+    Raises:
+        KafkaException: Kafka does not answer, or can't for one of the partitions.
+    """
     spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
-    partitions = [TopicPartition(*place) for place in places]
-    latest: Any = admin.list_offsets({tp: spec.latest() for tp in partitions}, request_timeout=timeout)
-    earliest: Any = admin.list_offsets({tp: spec.earliest() for tp in partitions}, request_timeout=timeout)
-    first = {(tp.topic, tp.partition): future.result().offset for tp, future in earliest.items()}
-    end = {(tp.topic, tp.partition): future.result().offset for tp, future in latest.items()}
-    return {place: Lag(committed.get(place), first[place], end[place]) for place in places}
+    asked = [TopicPartition(*place) for place in places]
+
+    def offsets(which: Any) -> dict[Place, int]:
+        answers = admin.list_offsets(dict.fromkeys(asked, which), request_timeout=timeout)
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+
+    ends = offsets(spec.latest())  # before the beginnings, which only rise
+    return {place: (first, ends[place]) for place, first in offsets(spec.earliest()).items()}

@@ -4,17 +4,15 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition, cimpl
-from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Consumer, KafkaError
 
 from shadowlane.errors import BrokerError
 from shadowlane.processors.audit.account import Kind, Step
 from shadowlane.processors.kafka import client_options
-from shadowlane.processors.lag import committed_offsets, group_of, reads
+from shadowlane.processors.lag import committed_offsets, group_of, read_spans, reads
 from shadowlane.processors.reading import check_passes
 from shadowlane.schemas.config import Kafka
 
@@ -109,16 +107,10 @@ class Logs:
 
     def spans(self, partitions: Mapping[str, int]) -> dict[Partition, Span]:
         """What each partition holds now."""
-        asked = [TopicPartition(topic, n) for topic, count in partitions.items() for n in range(count)]
-        spec: Any = kafka_admin.OffsetSpec  # type: ignore[attr-defined]  # public, and not in its __all__
+        asked = [(topic, n) for topic, count in partitions.items() for n in range(count)]
         with _explaining(self._kafka):
-            latest = self._offsets(dict.fromkeys(asked, spec.latest()))
-            earliest = self._offsets(dict.fromkeys(asked, spec.earliest()))
-        return {p: Span(max(0, earliest[p]), max(0, latest[p])) for p in latest}
-
-    def _offsets(self, asked: dict[TopicPartition, Any]) -> dict[Partition, int]:
-        answers = self._admin.list_offsets(asked, request_timeout=TIMEOUT_S)
-        return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+            found = read_spans(self._admin, asked, TIMEOUT_S)
+        return {p: Span(max(0, first), max(0, end)) for p, (first, end) in found.items()}
 
     def offsets_at(self, spans: Mapping[Partition, Span], since_ms: int) -> dict[Partition, int]:
         """Where to start so that nothing of ``since_ms`` or later is missed."""
