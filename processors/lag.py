@@ -93,7 +93,7 @@ def read_spans(admin: AdminClient, places: Iterable[Place], timeout: float) -> d
     asked = [TopicPartition(*place) for place in places]
 
     def offsets(which: Any) -> dict[Place, int]:
-        answers = admin.list_offsets(dict.fromkeys(asked, which), request_timeout=timeout)
+        answers = admin.list_offsets({partition: which for partition in asked}, request_timeout=timeout)
         return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
 
     ends = offsets(spec.latest())  # before the beginnings, which only rise
