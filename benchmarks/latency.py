@@ -15,8 +15,10 @@ import clickhouse_connect
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.brokers import EMBEDDED, names
 from benchmarks.system import free_ports, running
 from shadowlane.producers import Mirror
+from tests.services import free_ports_in_a_row
 from tests.services import running as running_module
 
 RATES = (20, 100, 300)
@@ -25,22 +27,28 @@ POLL_S = 0.02
 
 
 def run() -> dict[str, Any]:
-    """Milliseconds by rate: p50, p95, p99, and the first request's."""
-    (port,) = free_ports(1)
+    """Milliseconds by broker and rate: p50, p95, p99, and the first request's; prints a table for each."""
+    return {name: measured(name) for name in names()}
+
+
+def measured(name: str) -> dict[str, Any]:
+    port, kafka = free_ports(1)[0], free_ports_in_a_row(2)
     settings = {
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{kafka}"},
         "rollouts": [
             {
                 "name": "latency",
                 "candidate": {"kind": "http", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1/x"},
                 "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0}],
             }
-        ]
+        ],
     }
     result: dict[str, Any] = {}
+    options = [] if name == EMBEDDED else ["--broker", "kafka"]
     with (
         tempfile.TemporaryDirectory() as folder,
         running_module("tests.e2e.candidate", "--port", str(port)),
-        running(Path(folder), settings) as system,
+        running(Path(folder), settings, *options) as system,
     ):
         mirror = Mirror(service="latency", kafka=system.kafka)
         store = system.settings["clickhouse"]["port"]
@@ -55,7 +63,7 @@ def run() -> dict[str, Any]:
                 "n": len(taken),
             }
         mirror.close()
-    _print(result)
+    _print(name, result)
     return result
 
 
@@ -99,8 +107,8 @@ def _measure(mirror: Mirror, store: int, route: str, *, rate: int, seconds: int)
     return [(seen[number] - at) * 1000 for number, at in sent.items()]
 
 
-def _print(result: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False)
+def _print(name: str, result: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, title=f"on {name}", title_justify="left")
     for column in ("requests a second", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(column, justify="right")
     for name, figures in result.items():

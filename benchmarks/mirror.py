@@ -21,11 +21,9 @@ import logging
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +34,10 @@ from confluent_kafka.cimpl import NewTopic
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.brokers import EMBEDDED, broker, names
 from shadowlane import Mirror
-from shadowlane.embedded.kafka.jars import jars
-from shadowlane.errors import BrokerError
 from shadowlane.schemas.events import MirroredRequest, Protocol, Response
 from shadowlane.schemas.topics import Topics
-from tests.services import KafkaAddress, embedded_broker, free_ports_in_a_row, running
 
 RATE = 5_000
 BYTES_PER_SECOND = 20_000_000
@@ -60,37 +56,13 @@ Row = dict[str, float]
 def run() -> dict[str, Any]:
     """Microseconds by broker, kilobytes, way and figure; and what became of the mirror's requests."""
     found: dict[str, Any] = {}
-    for kind, broker in _brokers():
+    for kind in names():
         found[kind] = {}
-        for kilobytes in SIZES if kind != "Apache Kafka" else (2,):
-            found[kind][kilobytes] = _measure(broker, kilobytes)
-            _print(kind, kilobytes, found[kind][kilobytes])
+        with broker(kind) as bootstrap:
+            for kilobytes in SIZES if kind == EMBEDDED else (2,):
+                found[kind][kilobytes] = _measure(bootstrap, kilobytes)
+                _print(kind, kilobytes, found[kind][kilobytes])
     return found
-
-
-def _brokers() -> Iterator[tuple[str, str]]:
-    if given := os.environ.get("SHADOWLANE_TEST_KAFKA"):
-        yield "given", given
-        return
-    with embedded_broker() as embedded:
-        yield "embedded", embedded.bootstrap_servers
-    try:
-        jars()
-    except BrokerError as exc:
-        print(f"Apache Kafka: {exc}")
-        return
-    with _apache() as apache:
-        yield "Apache Kafka", apache.bootstrap_servers
-
-
-@contextmanager
-def _apache() -> Iterator[KafkaAddress]:
-    port = free_ports_in_a_row(2)
-    with (
-        tempfile.TemporaryDirectory() as data,
-        running("shadowlane.embedded.kafka", "--data", data, "--port", str(port)),
-    ):
-        yield KafkaAddress(f"127.0.0.1:{port}", "local")
 
 
 class Ways:

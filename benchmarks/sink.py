@@ -1,35 +1,35 @@
 """The sink, from Kafka to the store, exactly-once included, beside a bare `client.insert` of ready-made columns.
 
-Pairs of about 2.5 KB, in envelopes of 32, in four partitions of the embedded broker; the sink as `shadowlane run sink`
-runs it, with its default settings, in a process of its own, until every row is stored and its offset committed. The
-peer has the same rows in memory already, as columns, and inserts them in blocks of the size that the sink's had:
+Pairs of about 2.5 KB, in envelopes of 32, in four partitions; the sink as `shadowlane run sink` runs it, with its
+default settings, in a process of its own, until every row is stored and its offset committed. The peer has the same rows in memory already, as columns, and inserts them in blocks of the size that the sink's had:
 nothing is read, nothing is committed, no row is known again. CPU is that of the process and of the store together: on
 a busy machine it says more than the clock does. Then how it grows: with the size of a row, and with two sinks.
 
     python -m benchmarks.sink
 """
 
-import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from clickhouse_connect.driver.client import Client
 
+from benchmarks.brokers import EMBEDDED, broker, names
+from benchmarks.cost import Cost, cpu_of, medians, peak_of, ratio
 from benchmarks.store import COLUMNS, columns_of, records
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
 from shadowlane.processors.store import connect, migrate
 from shadowlane.schemas.config import ClickHouse, Envelope, Kafka
 from shadowlane.schemas.topics import partition_of
-from tests.services import embedded_broker, free_port, running
+from tests.services import free_port, running
 
 ROWS = 15_000
 ROUNDS = 3
@@ -37,45 +37,30 @@ SIZES = {16_000: 2_000, 256_000: 150}
 """Bytes of a row, and how many of them."""
 
 
-class Cost(NamedTuple):
-    """Rows a second by the clock, rows a second of CPU, and the most memory the process took, MiB."""
-
-    rate: float
-    per_core: float
-    peak: float
-
-
 def run() -> dict[str, Any]:
-    """Rows by way; prints a table."""
-    with tempfile.TemporaryDirectory() as folder, embedded_broker() as broker:
+    """Rows by broker and way; prints a table for each."""
+    return {"rounds": ROUNDS} | {name: measured(name) for name in names()}
+
+
+def measured(name: str) -> dict[str, Any]:
+    found: dict[str, list[Cost]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder, broker(name) as bootstrap:
         port = free_port()
         with running("shadowlane.embedded.store", "--data", f"{folder}/store", "--port", str(port)) as store:
-            bench = Bench(broker.bootstrap_servers, port, store.pid, Path(folder))
+            bench = Bench(bootstrap, port, store.pid, Path(folder))
             lines = records(ROWS)
-            found: dict[str, list[Cost]] = {"columns alone": [], "sink": [], "two sinks": []}
             for _ in range(ROUNDS):
                 found["columns alone"].append(bench.columns(lines))
                 found["sink"].append(bench.sink(lines, 1))
                 found["two sinks"].append(bench.sink(lines, 2))
-            for size, count in SIZES.items():
+            for size, count in SIZES.items() if name == EMBEDDED else ():
                 large = records(count, words=size // 15)
-                found[f"columns alone, rows of {size // 1000} KB"] = [bench.columns(large)]
-                found[f"sink, rows of {size // 1000} KB"] = [bench.sink(large, 1)]
-    table = {
-        way: {
-            field: round(statistics.median(getattr(cost, field) for cost in costs)) for field in Cost._fields
-        }
-        for way, costs in found.items()
-    }
-    print(f"{'':<36}{'rows/s':>10}{'a core':>10}{'MiB at most':>13}")
-    for way, cost in table.items():
-        print(f"{way:<36}{cost['rate']:>10,}{cost['per_core']:>10,}{cost['peak']:>13,}")
-    of_peer = statistics.median(
-        mine.per_core / peer.per_core
-        for mine, peer in zip(found["sink"], found["columns alone"], strict=True)
-    )
-    print(f"the sink's rows a core are {of_peer:.2f} of the bare insert's")
-    return {"rounds": ROUNDS, "of_columns_alone": round(of_peer, 3), "costs": table}
+                found[f"columns alone, rows of {size // 1000} KB"].append(bench.columns(large))
+                found[f"sink, rows of {size // 1000} KB"].append(bench.sink(large, 1))
+    table = medians(f"on {name}", "rows/s", found)
+    of_peer = ratio(found["sink"], found["columns alone"])
+    print(f"the sink's rows a core are {of_peer:.2f} of the bare insert's\n")
+    return {"of_columns_alone": round(of_peer, 3), "costs": table}
 
 
 class Bench:
@@ -152,21 +137,6 @@ def produce(kafka: Kafka, lines: list[bytes], partitions: int) -> None:
         producer.send(kafka.topics.pairs, partition_of(f"{number}", partitions), line)
     if producer.close(120):
         raise RuntimeError("the rows could not be written to the broker")
-
-
-def cpu_of(*pids: int) -> float:
-    """Seconds of CPU, user and system, that these processes have taken."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def peak_of(pid: int) -> float:
-    """The most memory that it has had, MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,18 @@ class System:
                 return int(pid)
         return None
 
+    def await_up(self, seconds: float) -> None:
+        """Until `status` says that all is up. Raises SystemFailedError."""
+        deadline = time.monotonic() + seconds
+        status = [*SHADOWLANE, "status", "--wait", "20", "--config", str(self.config)]
+        while (
+            done := subprocess.run(status, capture_output=True, text=True, env=self.environment)
+        ).returncode:
+            self.alive()
+            if time.monotonic() > deadline:
+                raise SystemFailedError(f"not up after {seconds:g} s\n{done.stdout}\n{self.logs()}")
+        self.alive()
+
     def alive(self) -> None:
         if self.process.poll() is not None:
             raise SystemFailedError(f"shadowlane up ended with {self.process.returncode}\n{self.logs()}")
@@ -122,7 +134,7 @@ def running(folder: Path, settings: dict[str, Any], *options: str) -> Iterator[S
     Addresses that the settings do not give are free ports of this machine.
 
     Raises:
-        SystemFailedError: it does not come up within START_SECONDS, or does not stop cleanly.
+        SystemFailedError: it does not come up within START_SECONDS.
     """
     folder.mkdir(parents=True, exist_ok=True)
     broker_port, store_port = free_ports(2)
@@ -133,38 +145,25 @@ def running(folder: Path, settings: dict[str, Any], *options: str) -> Iterator[S
     config = folder / "shadowlane.yaml"
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SHADOWLANE_")}
-    with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*SHADOWLANE, "up", "--config", str(config), "--data", str(folder / "data"), *options],
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-    system = System(folder, settings, config, process, environment)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            system.alive()
-            if (
-                subprocess.run(
-                    [*SHADOWLANE, "status", "--wait", "20", "--config", str(config)],
-                    capture_output=True,
-                    env=environment,
-                ).returncode
-                == 0
-            ):
-                break
-            if time.monotonic() > deadline:
-                raise SystemFailedError(
-                    f"not up after {START_SECONDS:g} s\n{system.run('status', check=False)}\n{system.logs()}"
-                )
+    command = [*SHADOWLANE, "up", "--config", str(config), "--data", str(folder / "data"), *options]
+    with process(command, folder / "up.log", environment) as up:
+        system = System(folder, settings, config, up, environment)
+        system.await_up(START_SECONDS)
         yield system
+
+
+@contextlib.contextmanager
+def process(argv: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, until the end of the block: SIGTERM, and SIGKILL to its session where that is not enough."""
+    with log.open("wb") as out:
+        started = subprocess.Popen(argv, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        yield started
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        if started.poll() is None:
+            started.send_signal(signal.SIGTERM)
         try:
-            process.wait(60)
+            started.wait(60)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()

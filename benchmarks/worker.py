@@ -1,7 +1,7 @@
 """The shadow worker's calls, beside a bare aiohttp loop that keeps nothing, and beside the openai SDK.
 
 500 in flight, to a local candidate in a process of its own that answers after 50 ms. The worker is
-`shadowlane run worker` on the embedded broker: it reads requests of 1.2 KB, asks, writes the responses, commits. The
+`shadowlane run worker`: it reads requests of 1.2 KB, asks, writes the responses, commits. The
 two loops only ask, with a body of the same size. CPU is that of the asking process alone, all its threads; each way is
 measured from its 500th call on, so that starting costs nothing. Then how the worker grows: with the size of a request,
 and with two processes.
@@ -9,20 +9,21 @@ and with two processes.
     python -m benchmarks.worker
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 import uuid
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from benchmarks.sink import cpu_of, peak_of
+from benchmarks.brokers import EMBEDDED, broker, names
+from benchmarks.cost import Cost, cpu_of, medians, peak_of, ratio
 from benchmarks.worker_peers import BODY, IN_FLIGHT
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
@@ -30,7 +31,7 @@ from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Envelope, Kafka
 from shadowlane.schemas.events import MirroredRequest
 from shadowlane.schemas.topics import partition_of
-from tests.services import embedded_broker, free_port, running
+from tests.services import free_port, running
 
 CALLS = 6_000
 OPENAI_CALLS = 1_500
@@ -39,46 +40,26 @@ SIZES = {16_000: 3_000, 256_000: 500}
 """Bytes of a request, and how many of them."""
 
 
-class Cost(NamedTuple):
-    """Calls a second by the clock, calls a second of CPU, and the most memory of one process, MiB."""
-
-    rate: float
-    per_core: float
-    peak: float
-
-
 def run() -> dict[str, Any]:
-    """Calls by way; prints a table."""
-    found: dict[str, list[Cost]] = {}
-    with tempfile.TemporaryDirectory() as folder, embedded_broker() as broker:
+    """Calls by broker and way; prints a table for each."""
+    return {"rounds": ROUNDS, "in_flight": IN_FLIGHT} | {name: measured(name) for name in names()}
+
+
+def measured(name: str) -> dict[str, Any]:
+    found: dict[str, list[Cost]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder, broker(name) as bootstrap:
         for _ in range(ROUNDS):
-            for way, cost in (
-                ("aiohttp alone", peer("aiohttp", CALLS)),
-                ("worker", worker(broker.bootstrap_servers, Path(folder), CALLS)),
-                ("openai SDK", peer("openai", OPENAI_CALLS)),
-            ):
-                found.setdefault(way, []).append(cost)
-        found["two workers"] = [worker(broker.bootstrap_servers, Path(folder), CALLS, processes=2)]
-        for size, calls in SIZES.items():
-            cost = worker(broker.bootstrap_servers, Path(folder), calls, size=size)
-            found[f"worker, requests of {size // 1000} KB"] = [cost]
-    table = {
-        way: {
-            field: round(statistics.median(getattr(cost, field) for cost in costs)) for field in Cost._fields
-        }
-        for way, costs in found.items()
-    }
-    print(f"{'':<36}{'calls/s':>10}{'a core':>10}{'MiB at most':>13}")
-    for way, figures in table.items():
-        print(f"{way:<36}{figures['rate']:>10,}{figures['per_core']:>10,}{figures['peak']:>13,}")
-    ratios = {
-        peer_: statistics.median(
-            mine.per_core / its.per_core for mine, its in zip(found["worker"], found[peer_], strict=True)
-        )
-        for peer_ in ("aiohttp alone", "openai SDK")
-    }
-    print(", ".join(f"{ratio:.2f} of {peer_}" for peer_, ratio in ratios.items()))
-    return {"rounds": ROUNDS, "in_flight": IN_FLIGHT, "ratios": ratios, "costs": table}
+            found["aiohttp alone"].append(peer("aiohttp", CALLS))
+            found["worker"].append(worker(bootstrap, Path(folder), CALLS))
+            found["openai SDK"].append(peer("openai", OPENAI_CALLS))
+        found["two workers"].append(worker(bootstrap, Path(folder), CALLS, processes=2))
+        for size, calls in SIZES.items() if name == EMBEDDED else ():
+            way = f"worker, requests of {size // 1000} KB"
+            found[way].append(worker(bootstrap, Path(folder), calls, size=size))
+    table = medians(f"on {name}", "calls/s", found)
+    ratios = {peer_: ratio(found["worker"], found[peer_]) for peer_ in ("aiohttp alone", "openai SDK")}
+    print(", ".join(f"{ratio:.2f} of {peer_}" for peer_, ratio in ratios.items()) + "\n")
+    return {"ratios": ratios, "costs": table}
 
 
 def peer(what: str, calls: int) -> Cost:

@@ -15,7 +15,7 @@ import clickhouse_connect
 import orjson
 import yaml
 
-from benchmarks.system import SHADOWLANE, System, SystemFailedError, free_ports
+from benchmarks.system import SHADOWLANE, System, SystemFailedError, free_ports, process
 from faults.brokers import Apache, Broker, Embedded
 from faults.proxy import Proxy
 from faults.traffic import wait_until
@@ -230,7 +230,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         store_proxy = stack.enter_context(Proxy(store_port, store_proxy_port).running())
         late_s = plan.wait_s + 4
         model = stack.enter_context(
-            _process(
+            process(
                 [sys.executable, "-m", "faults.model", "--port", str(model_port), "--late-s", str(late_s)],
                 folder / "model.log",
                 dict(os.environ),
@@ -257,7 +257,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         environment |= plan.environment
         wait_until_ready(broker.address, 30)
         up = stack.enter_context(
-            _process(
+            process(
                 [*SHADOWLANE, "up", "--no-servers", "--config", str(config), "--data", str(folder / "data")],
                 folder / "up.log",
                 environment | plan.up_environment,
@@ -265,38 +265,5 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         )
         system = System(folder, settings | {"rollouts": rollouts}, config, up, environment)
         extra = stack.enter_context(contextlib.ExitStack())
-        running = Stack(system, broker, store, store_proxy, model_port, extra)
-        _await_up(running)
-        yield running
-
-
-def _await_up(stack: Stack) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        stack.system.alive()
-        done = subprocess.run(
-            [*SHADOWLANE, "status", "--wait", "20", "--config", str(stack.system.config)],
-            capture_output=True,
-            env=stack.system.environment,
-        )
-        if done.returncode == 0:
-            return
-        if time.monotonic() > deadline:
-            raise SystemFailedError(f"not up after 90 s: {done.stdout.decode()}\n{stack.system.logs()}")
-
-
-@contextlib.contextmanager
-def _process(argv: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, until the end of the block: SIGTERM, and SIGKILL to its session where that is not enough."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, stdout=out, stderr=out, env=environment, start_new_session=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        system.await_up(90)
+        yield Stack(system, broker, store, store_proxy, model_port, extra)
