@@ -1,9 +1,10 @@
 """The sink, from Kafka to the store, exactly-once included, beside a bare `client.insert` of ready-made columns.
 
 Pairs of about 2.5 KB, in envelopes of 32, in four partitions; the sink as `shadowlane run sink` runs it, with its
-default settings, in a process of its own, until every row is stored and its offset committed. The peer has the same rows in memory already, as columns, and inserts them in blocks of the size that the sink's had:
-nothing is read, nothing is committed, no row is known again. CPU is that of the process and of the store together: on
-a busy machine it says more than the clock does. Then how it grows: with the size of a row, and with two sinks.
+default settings, in a process of its own, until every row is stored and its offset committed. The peer has the same
+rows in memory already, as columns, and inserts them in blocks of the size that the sink's had: nothing is read,
+nothing is committed, no row is known again. CPU is that of the process and of the store together: on a busy machine
+it says more than the clock does. Then how it grows: with the size of a row, and with two sinks.
 
     python -m benchmarks.sink
 """
