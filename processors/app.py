@@ -39,8 +39,8 @@ from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.pairing.service import Pairing
 from shadowlane.processors.pairing.standing import readings
 from shadowlane.processors.produce import EnvelopeProducer
-from shadowlane.processors.watch import Board, Family, Seen, figure, watching
-from shadowlane.processors.watch.writing import producer_figures
+from shadowlane.processors.watch import Board, Family, Seen, Waiting, figure, watching
+from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Role
 from shadowlane.schemas.replayed import is_replayed
@@ -124,7 +124,9 @@ class Shell:
         topics = settings.kafka.topics
         self.failure: BaseException | None = None
         self.assigned_partitions: set[int] | None = None  # None: not a member of the group
-        self.board = Board("pairing", unready=self.unready, figures=self.figures, doing=self.doing)
+        self.board = Board(
+            "pairing", unready=self.unready, figures=self.figures, doing=self.doing, waiting=self.waiting
+        )
         self.board.loop("event loop").turn_with(loop)
         self.producer = producer
         self.loop = loop
@@ -222,8 +224,17 @@ class Shell:
     def doing(self) -> str:
         standing, paused = self.pairing.standing(), len(self.backpressure.paused)
         oldest = f", the oldest for {standing.oldest_s:.0f} s" if standing.oldest_s is not None else ""
-        full = f"; {paused} partitions wait, since as much waits as may" if paused else ""
-        return f"{standing.waiting} halves wait{oldest}{full}"
+        full = f"; {paused} partitions are not read" if paused else ""
+        return f"{standing.waiting:,} halves wait{oldest}{full}"
+
+    def waiting(self) -> Waiting:
+        found = dict(producer_waiting(self.producer))
+        if self.assigned_partitions is None:
+            found["its consumer group"] = "Kafka has given it no partitions yet"
+        if paused := len(self.backpressure.paused):
+            size = f"{self.pairing.standing().waiting_bytes / 2**20:,.0f} MiB"
+            found["the other halves"] = f"as much waits as may ({size}), {paused} partitions are not read"
+        return found
 
     def figures(self) -> Iterator[Family]:
         yield from self.pairing.figures()

@@ -135,6 +135,12 @@ class EnvelopeProducer:
         """Of the records that were sent and that Kafka has neither acknowledged nor refused."""
         return self._queued_bytes
 
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest envelope has waited for Kafka's word; 0 where none does. From any thread."""
+        out = list(self._out.values())
+        return time.monotonic() - out[0].since if out else 0.0
+
     def flush(self, timeout: float) -> int:
         """Sends what waits at once. Blocks for up to ``timeout`` seconds; gives how many records remain."""
         deadline = time.monotonic() + timeout

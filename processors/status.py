@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -11,6 +12,7 @@ from shadowlane.errors import StoreError
 from shadowlane.processors.health import ask_health
 from shadowlane.processors.kafka import client_options
 from shadowlane.processors.lag import group_of, read_lag, reads
+from shadowlane.processors.pressure import told
 from shadowlane.processors.store import connect, querying
 from shadowlane.schemas.config import Kafka, Settings
 
@@ -27,7 +29,9 @@ WHERE name = 'controller' ORDER BY term DESC LIMIT 1
 @dataclass(frozen=True, slots=True)
 class Part:
     """One server or component. ``behind``: messages (envelopes) not yet committed; None where unknown. ``topics``
-    has the same by topic. ``doing``: what it says itself, where it runs on this machine."""
+    has the same by topic. Where it runs on this machine, it says itself: ``doing``, what is going on; ``waits``, for
+    what, why and for how many seconds; ``pace``, of its group, messages a second; ``told``, the two as lines.
+    """
 
     name: str
     up: bool
@@ -35,6 +39,9 @@ class Part:
     behind: int | None = None
     topics: dict[str, int] | None = None
     doing: str = ""
+    waits: list[dict[str, Any]] = field(default_factory=list)
+    pace: dict[str, float] | None = None
+    told: list[str] = field(default_factory=list)
 
 
 def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
@@ -49,9 +56,9 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
     except KafkaException as exc:
         address = settings.kafka.bootstrap_servers
         parts = [Part("broker", False, f"no answer at {address} ({exc.args[0].str()})")]
-        parts += [_store(settings)]
+        parts += [store := _store(settings, timeout)]
         parts += [Part(name, False, "the broker can't be asked") for name in COMPONENTS]
-        return [_told(settings, part) for part in [*parts, _controller(settings)]]
+        return [_told(settings, part) for part in [*parts, _controller(settings, store, timeout)]]
     partitions = {name: len(meta.partitions) for name, meta in listed.topics.items() if meta.error is None}
     mine = [name for name in settings.kafka.topics.all if name in partitions]
     broker = Part(
@@ -60,7 +67,10 @@ def read_status(settings: Settings, timeout: float = 5.0) -> list[Part]:
         f"{settings.kafka.bootstrap_servers}, {len(mine)} of {len(settings.kafka.topics.all)} topics",
     )
     components = [_component(admin, name, settings.kafka, partitions, timeout) for name in COMPONENTS]
-    return [_told(settings, part) for part in [broker, _store(settings), *components, _controller(settings)]]
+    store = _store(settings, timeout)
+    return [
+        _told(settings, part) for part in [broker, store, *components, _controller(settings, store, timeout)]
+    ]
 
 
 def _told(settings: Settings, part: Part) -> Part:
@@ -69,7 +79,13 @@ def _told(settings: Settings, part: Part) -> Part:
     if health is None:
         return part
     hangs = "" if health.get("alive") else "it hangs; "
-    return replace(part, doing=f"{hangs}{health.get('doing', '')}")
+    return replace(
+        part,
+        doing=f"{hangs}{health.get('doing', '')}",
+        waits=health.get("waits") or [],
+        pace=health.get("pace"),
+        told=told(health),
+    )
 
 
 def _component(
@@ -90,20 +106,23 @@ def _component(
     return Part(name, state == "stable", f"group {group} is {state}", behind, dict(topics) if lags else None)
 
 
-def _store(settings: Settings) -> Part:
+def _store(settings: Settings, timeout: float) -> Part:
     where = f"{settings.clickhouse.host}:{settings.clickhouse.port}"
     try:
-        client = connect(settings.clickhouse)  # which asks for the version
+        # Which asks for the version.
+        client = connect(settings.clickhouse, timeout_s=max(1, round(timeout)))
         client.close()
     except StoreError as exc:
         return Part("store", False, str(exc))
     return Part("store", True, f"{where}, ClickHouse {client.server_version}")
 
 
-def _controller(settings: Settings) -> Part:
+def _controller(settings: Settings, store: Part, timeout: float) -> Part:
     """Who leads, by the lease that a leader renews at its polls."""
+    if not store.up:
+        return Part(CONTROLLER, False, "the store can't be asked who leads")
     try:
-        client = connect(settings.clickhouse)
+        client = connect(settings.clickhouse, timeout_s=max(1, round(timeout)))
         with querying(settings.clickhouse):
             rows = client.query(_LEADER).result_rows
         client.close()

@@ -52,6 +52,13 @@ _BAD_ROWS = frozenset(
 )
 _NOT_MIGRATED = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
 _NOT_ALLOWED = frozenset({192, 193, 194, 497, 516})  # UNKNOWN_USER, WRONG_PASSWORD, …, ACCESS_DENIED, …
+_REFUSALS = {
+    75: "it can't write to its disk",
+    164: "it is read-only",
+    241: "it has no memory left",
+    243: "its disk is full",
+    252: "it has too many parts to merge",
+}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _LINES = {
@@ -74,15 +81,27 @@ _LINES = {
 }
 
 
-class BadRowsError(StoreError):
-    """ClickHouse can't read some of the rows: sending them again is of no use.
-
-    ``str(error)`` may quote a part of a row, so it is not for logs; ``code`` is ClickHouse's.
-    """
+class CodedError(StoreError):
+    """ClickHouse refuses. ``code`` is its own."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BadRowsError(CodedError):
+    """ClickHouse can't read some of the rows: sending them again is of no use.
+
+    ``str(error)`` may quote a part of a row, so it is not for logs.
+    """
+
+
+def refusal(error: Exception) -> str:
+    """How the store refuses, in a few words of ours and ClickHouse's number: fit for everybody's eyes."""
+    if isinstance(error, CodedError):
+        known = _REFUSALS.get(error.code, "it refuses")
+        return f"{known} (ClickHouse's code {error.code})"
+    return "it does not answer" if isinstance(error, StoreError) else "Kafka does not take the dead letters"
 
 
 def connect(clickhouse: ClickHouse, *, timeout_s: int = 300) -> Client:
@@ -191,13 +210,15 @@ def _explained(exc: Exception, where: str, database: str) -> StoreError:
     if code in _BAD_ROWS:
         return BadRowsError(f"ClickHouse can't read the rows: {said[:1000]}", code)
     if code in _NOT_MIGRATED:
-        return StoreError(
+        return CodedError(
             f"the database {database} at {where} is not set up: run `shadowlane store migrate`, or put "
-            f"clickhouse.database right ({said})"
+            f"clickhouse.database right ({said})",
+            code,
         )
     if code in _NOT_ALLOWED:
-        return StoreError(
+        return CodedError(
             f"ClickHouse at {where} does not let this user do it: check clickhouse.username, "
-            f"clickhouse.password and the user's grants ({said})"
+            f"clickhouse.password and the user's grants ({said})",
+            code,
         )
-    return StoreError(f"ClickHouse at {where} refuses: {said}")
+    return CodedError(f"ClickHouse at {where} refuses: {said}", code)

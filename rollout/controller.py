@@ -347,7 +347,13 @@ def run(settings: Settings) -> None:
         settings.controller.poll_s,
     )
     progress = controller.progress
-    board = Board("controller", unready=progress.unready, figures=progress.figures, doing=progress.doing)
+    board = Board(
+        "controller",
+        unready=progress.unready,
+        figures=progress.figures,
+        doing=progress.doing,
+        waiting=progress.waiting,
+    )
     # To be told of, and not to be ended by the watchdog: a first poll may have weeks of pairs to fold.
     turning = board.loop("poll loop", max(POLL_S, 3 * settings.controller.poll_s), ends=False)
     try:

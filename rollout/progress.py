@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shadowlane import metrics
-from shadowlane.processors.watch import Family, figure, figures
+from shadowlane.processors.watch import Family, Waiting, figure, figures
 from shadowlane.rollout.alerts import Report
 from shadowlane.rollout.state import Entry, State
 
@@ -53,6 +53,10 @@ class Progress:
         if self.last_failed:
             return ["its last poll failed; the log says why"]
         return [] if self.polled_at else ["it has not polled yet"]
+
+    def waiting(self) -> Waiting:
+        """From any thread."""
+        return {"a good poll": "its last one failed; its log says why"} if self.last_failed else {}
 
     def doing(self) -> str:
         """In a few words. From any thread."""

@@ -81,6 +81,7 @@ class Usage:
     unread: int
     limit: int
     refusing: str = ""  # who is refused, and why
+    since: float = 0.0  # when that began, Unix seconds
 
     @property
     def text(self) -> str:

@@ -5,6 +5,7 @@ thousands of batches. Its other engine keeps everything in Amazon S3: so it is g
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import secrets
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -109,13 +111,14 @@ async def _run(binary: str, port: int, data: Path, limit: int, advertised: int) 
     tansu = _tansu(binary, _environment(port, advertised, server.sockets[0].getsockname()[1], key))
     try:
         print(f"broker: ready at 127.0.0.1:{port}, data in {data}", flush=True)
-        said = ""
+        said, since = "", 0.0
         while not stop.is_set():
             if (code := tansu.poll()) is not None:
                 raise BrokerError(f"the embedded broker ended with exit code {code}")
             try:
                 usage = objects.tidy()
-                _tell(port, usage)
+                since = (since or time.time()) if usage.refusing else 0.0
+                _tell(advertised, dataclasses.replace(usage, since=since))
             except OSError as exc:
                 log.error("the data directory %s: %s", data, exc)
             else:
@@ -132,7 +135,7 @@ async def _run(binary: str, port: int, data: Path, limit: int, advertised: int) 
             tansu.kill()
             tansu.wait()
         server.close()
-        state_file(port).unlink(missing_ok=True)
+        state_file(advertised).unlink(missing_ok=True)
 
 
 def _tansu(binary: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from shadowlane import metrics
 from shadowlane.processors.watch.figures import Family, Histogram, distribution, figure
+from shadowlane.processors.watch.waits import Waiting
+
+SLOW_S = 1.0
+"""An insert that takes longer is waited for."""
 
 
 @dataclass(slots=True)
@@ -18,6 +22,8 @@ class Progress:
     dead_letters: int = 0
     retries: int = 0
     paused: bool = False  # the store takes no inserts
+    refused: str = ""  # then: how
+    inserting: tuple[int, float] | None = field(default=None, repr=False)  # rows, and since when (monotonic)
     inserted_at: float = field(default=0.0, repr=False)  # Unix time
     inserts: Histogram = field(default_factory=Histogram, repr=False)
 
@@ -33,7 +39,16 @@ class Progress:
         last = (
             f"last insert {time.time() - self.inserted_at:.0f} s ago" if self.inserted_at else "no insert yet"
         )
-        return f"the store takes no inserts, reading waits; {last}" if self.paused else last
+        return f"reading waits; {last}" if self.paused else last
+
+    def waiting(self) -> Waiting:
+        """For the store, where it takes no insert, or takes long. From any thread."""
+        if self.paused:
+            return {"the store": f"{self.refused}; the insert is tried again"}
+        rows, since = self.inserting or (0, 0.0)
+        if rows and (seconds := time.monotonic() - since) > SLOW_S:
+            return {"the store": f"an insert of {rows:,} rows has taken {seconds:.0f} s so far"}
+        return {}
 
     def figures(self) -> Iterator[Family]:
         """From any thread."""

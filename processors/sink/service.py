@@ -25,9 +25,9 @@ from shadowlane.processors.reading import check_passes, stamp_of
 from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
 from shadowlane.processors.sink.progress import Progress
 from shadowlane.processors.sink.writer import Writer
-from shadowlane.processors.store import connect, insert_lines, migrate
-from shadowlane.processors.watch import Board, Family, watching
-from shadowlane.processors.watch.writing import producer_figures
+from shadowlane.processors.store import connect, insert_lines, migrate, refusal
+from shadowlane.processors.watch import Board, Family, Waiting, watching
+from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Settings
 from shadowlane.schemas.events import DeadLetter
@@ -93,7 +93,13 @@ class Sink:
         )
         self._joined = False
         self._producer: EnvelopeProducer | None = None
-        self.board = Board("sink", unready=self._unready, figures=self._figures, doing=self.progress.doing)
+        self.board = Board(
+            "sink",
+            unready=self._unready,
+            figures=self._figures,
+            doing=self.progress.doing,
+            waiting=self._waits_for,
+        )
         self._turning = self.board.loop("loop", TURN_S)
 
     def run(self) -> None:
@@ -124,6 +130,12 @@ class Sink:
         if self.progress.paused:
             reasons.append("the store takes no inserts; they are tried again")
         return reasons
+
+    def _waits_for(self) -> Waiting:
+        if self._producer is None:
+            return {}
+        group = {} if self._joined else {"its consumer group": "Kafka has given it no partitions yet"}
+        return {**group, **producer_waiting(self._producer), **self.progress.waiting()}
 
     def _figures(self) -> Iterator[Family]:
         yield from self.progress.figures()
@@ -166,6 +178,7 @@ class Sink:
         while True:
             self._turning.turn()
             began = time.monotonic()
+            self.progress.inserting = (block.rows, began)
             try:
                 self.progress.dead_letters += self._writer.write(block)
             except (StoreError, BrokerError) as exc:
@@ -174,6 +187,7 @@ class Sink:
                     self._gave_up = True
                     return False
                 self.progress.retries += 1
+                self.progress.refused = refusal(exc)
                 log.warning("the block %s is not written, again in %g s: %s", block.token, wait, exc)
                 self._pause(True)
                 if not self._idle(wait, block):
@@ -183,6 +197,8 @@ class Sink:
                 self.progress.inserted(block.rows, time.monotonic() - began)
                 self._pause(False)
                 return True
+            finally:
+                self.progress.inserting = None
 
     def _idle(self, seconds: float, block: Block) -> bool:
         """Waits, and stays in the group; False where the block's partition was taken away meanwhile."""

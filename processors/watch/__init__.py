@@ -10,6 +10,7 @@
 from shadowlane.processors.watch.board import Board, Loop
 from shadowlane.processors.watch.figures import Family, Histogram, distribution, figure, figures
 from shadowlane.processors.watch.stall import Reading, Seen
+from shadowlane.processors.watch.waits import Waiting
 from shadowlane.processors.watch.watchdog import EXIT_STALLED
 from shadowlane.processors.watch.watching import watching
 
@@ -21,6 +22,7 @@ __all__ = [
     "Loop",
     "Reading",
     "Seen",
+    "Waiting",
     "distribution",
     "figure",
     "figures",

@@ -1,12 +1,26 @@
-"""What a group's lag looks like over time: how long a commit has stalled, how old the oldest message is. Pure."""
+"""What a group's lag looks like over time: a commit that stalls, the oldest message's age, the pace. Pure."""
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from shadowlane.processors.lag import Lag, Place
 
 KEPT = 256
 """Ends of a partition that are remembered: with them the oldest message's age is told."""
+
+PACE_S = 30.0
+"""Over how long rates are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of all partitions of a group: how many messages it is behind, since when, in seconds, and messages a second."""
+
+    behind: int
+    oldest_s: float
+    come: float
+    done: float
 
 
 class Course:
@@ -53,10 +67,28 @@ class Courses:
     def __init__(self) -> None:
         self.lags: Mapping[Place, Lag] = {}
         self.courses: dict[Place, Course] = {}
+        self._sums: deque[tuple[float, int, int]] = deque()  # when, all that is done, all that is there
 
     def read(self, lags: Mapping[Place, Lag], now: float) -> None:
         for place, lag in lags.items():
             if place not in self.courses:
                 self.courses[place] = Course()
             self.courses[place].read(lag, now)
+        done, end = sum(lag.next for lag in lags.values()), sum(lag.end for lag in lags.values())
+        if lags.keys() != self.lags.keys() or (self._sums and end < self._sums[-1][2]):
+            self._sums.clear()  # other partitions, or topics made anew
+        while len(self._sums) > 1 and now - self._sums[1][0] >= PACE_S:
+            self._sums.popleft()
+        self._sums.append((now, done, end))
         self.lags = lags
+
+    def pace(self) -> Pace | None:
+        """At the last reading; None before the second one. From any thread."""
+        sums = list(self._sums)
+        if len(sums) < 2:
+            return None
+        (since, done, end), (now, done_now, end_now) = sums[0], sums[-1]
+        behind = sum(lag.messages for lag in self.lags.values())
+        oldest = max((course.age for course in list(self.courses.values())), default=0.0)
+        seconds = now - since
+        return Pace(behind, oldest, (end_now - end) / seconds, max(0, done_now - done) / seconds)

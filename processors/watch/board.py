@@ -5,9 +5,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from shadowlane.processors.watch.behind import Pace
 from shadowlane.processors.watch.figures import Family
+from shadowlane.processors.watch.waits import Wait, Waiting, Waits
 
 TURN_S = 0.5
 ON_LOOP_S = 10.0
@@ -48,14 +50,16 @@ class Loop:
 class Board:
     """Where a component says how it is. Written by its own threads, read by those that serve and watch.
 
-    ``unready``, ``figures`` and ``doing`` may be called from any thread at any time, also before the component runs.
-    What they give is for everybody to see: sentences and numbers of ours, no text from traffic, Kafka or the store.
+    ``unready``, ``figures``, ``doing`` and ``waiting`` may be called from any thread at any time, also before the
+    component runs. What they give is for everybody to see: sentences and numbers of ours, no text from traffic,
+    Kafka or the store.
 
     Args:
         component: as in ``shadowlane run COMPONENT``.
         unready: why it can't do its work now; empty where it can.
         figures: its metrics.
         doing: what is going on, in a few words.
+        waiting: what it waits for now, and why.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Board:
         unready: Callable[[], list[str]],
         figures: Callable[[], Iterable[Family]],
         doing: Callable[[], str] = str,
+        waiting: Callable[[], Waiting] = dict,
     ) -> None:
         self.component = component
         self.loops: list[Loop] = []
@@ -72,6 +77,10 @@ class Board:
         self.unready = unready
         self.figures = figures
         self.doing = doing
+        self.waiting = waiting
+        self.waits = Waits()
+        self.pace: Callable[[], Pace | None] = lambda: None
+        """Of the group that the component reads in, where it does."""
         self.deployment = ""
 
     def loop(self, name: str, within_s: float = ON_LOOP_S, *, ends: bool = True) -> Loop:
@@ -80,10 +89,15 @@ class Board:
         self.loops.append(loop)
         return loop
 
+    def lasting(self) -> list[Wait]:
+        """What it waits for, as last looked."""
+        return self.waits.now(time.monotonic())
+
     def health(self) -> dict[str, object]:
         """What ``/healthz`` answers; ``alive`` is false where a loop hangs."""
         ages = {loop.name: round(loop.age, 1) for loop in self.loops}
         hung = [loop.name for loop in self.loops if loop.age > loop.within_s]
+        pace = self.pace()
         return {
             "component": self.component,
             "deployment": self.deployment,
@@ -91,6 +105,8 @@ class Board:
             "alive": not hung,
             "hung": hung,
             "doing": self.doing(),
+            "waits": [asdict(wait) for wait in self.lasting()],
+            "pace": asdict(pace) if pace else None,
             "seconds_since_turn": ages,
             "threads": threading.active_count(),
             "up_seconds": round(time.time() - self.started),

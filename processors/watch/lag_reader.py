@@ -12,8 +12,9 @@ from confluent_kafka.cimpl import Consumer, TopicPartition
 from shadowlane import metrics
 from shadowlane.processors.kafka import client_options, consumer_options
 from shadowlane.processors.lag import Lag, Place, group_of, read_lag, reads
-from shadowlane.processors.watch.behind import Courses
+from shadowlane.processors.watch.behind import Courses, Pace
 from shadowlane.processors.watch.figures import Family, figure, figures
+from shadowlane.processors.watch.waits import Waiting
 from shadowlane.schemas.config import Kafka
 
 log = logging.getLogger("shadowlane.watch")
@@ -41,8 +42,24 @@ class LagReader:
 
     @property
     def lags(self) -> dict[Place, Lag]:
-        fresh = time.monotonic() - self._read_at <= STALE_AFTER * self._every_s + ASK_S
-        return dict(self._courses.lags) if self._read_at and fresh else {}
+        return dict(self._courses.lags) if self._fresh else {}
+
+    def pace(self) -> Pace | None:
+        """How the group goes on; None where that is not known."""
+        return self._courses.pace() if self._fresh else None
+
+    def waiting(self) -> Waiting:
+        """For Kafka, where it does not answer any more."""
+        if self._fresh or not self._read_at:
+            return {}
+        return {
+            "Kafka": f"it has not said for {time.monotonic() - self._read_at:.0f} s what is there to read"
+        }
+
+    @property
+    def _fresh(self) -> bool:
+        age = time.monotonic() - self._read_at
+        return self._read_at > 0 and age <= STALE_AFTER * self._every_s + ASK_S
 
     def figures(self) -> Iterator[Family]:
         lags = self.lags

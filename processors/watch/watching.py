@@ -1,6 +1,9 @@
 """Puts the parts around a running component: the port, the lag, the watchdog."""
 
+import logging
 import platform
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -17,6 +20,10 @@ from shadowlane.processors.watch.server import serving
 from shadowlane.processors.watch.stall import Seen
 from shadowlane.processors.watch.watchdog import Watchdog
 from shadowlane.schemas.config import Settings
+
+log = logging.getLogger("shadowlane.watch")
+
+LOOK_S = 1.0
 
 
 class Figures(Collector):
@@ -35,6 +42,7 @@ class Figures(Collector):
         yield figures(metrics.BUILD_INFO, {build: 1})
         yield figures(metrics.LOOP_AGE, {loop.name: loop.age for loop in board.loops})
         yield figure(metrics.READY, bool(board.readiness()["ready"]))
+        yield figures(metrics.WAITING, {wait.what: wait.seconds for wait in board.lasting()})
         yield from board.figures()
         if self._lags:
             yield from self._lags.figures()
@@ -54,6 +62,8 @@ def watching(settings: Settings, board: Board, see: Callable[[], Seen] = Seen) -
             lags = LagReader(board.component, settings.kafka, monitoring.lag_every_s)
             lags.start()
             stack.callback(lags.stop)
+            board.pace = lags.pace
+        stack.enter_context(_looking(board, lags))
         registry = CollectorRegistry(auto_describe=False)
         registry.register(Figures(board, lags))
         ProcessCollector(registry=registry)
@@ -66,3 +76,25 @@ def watching(settings: Settings, board: Board, see: Callable[[], Seen] = Seen) -
             watchdog.start()
             stack.callback(watchdog.stop)
         yield port
+
+
+@contextmanager
+def _looking(board: Board, lags: LagReader | None) -> Iterator[None]:
+    """Asks the component each second what it waits for: one who asks later is told since when."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(LOOK_S):
+            try:
+                waiting = {**(lags.waiting() if lags else {}), **board.waiting()}
+                board.waits.look(waiting, time.monotonic())
+            except Exception:
+                log.exception("what is waited for is not known")
+
+    thread = threading.Thread(target=look, name="waits", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -17,9 +17,9 @@ from shadowlane.processors.arms import check_arm
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
-from shadowlane.processors.watch import Board, Family, watching
+from shadowlane.processors.watch import Board, Family, Waiting, watching
 from shadowlane.processors.watch.logs import about
-from shadowlane.processors.watch.writing import producer_figures
+from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.reader import Limits, Reader, Work
@@ -80,7 +80,13 @@ class ShadowWorker:
         self._limit = PoisonLimit(settings.dead_letters, "worker")
         self._closed = False  # from here on a failure to write is only work given back
         self._started = False  # from here on there are the producer and the reader
-        self.board = Board("worker", unready=self._unready, figures=self._figures, doing=self._doing)
+        self.board = Board(
+            "worker",
+            unready=self._unready,
+            figures=self._figures,
+            doing=self._doing,
+            waiting=self._waits_for,
+        )
 
     def stop(self) -> None:
         """Asks for a clean stop. In the event loop's thread."""
@@ -96,6 +102,17 @@ class ShadowWorker:
         return (
             f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
         )
+
+    def _waits_for(self) -> Waiting:
+        if not self._started:
+            return {}
+        found = dict(producer_waiting(self._producer))
+        if not self._reader.joined.is_set():
+            found["its consumer group"] = "Kafka has given it no partitions yet"
+        if self._waiting and len(self._running) >= self._settings.worker.concurrency:
+            calls, waiting = self._settings.worker.concurrency, len(self._waiting)
+            found["answers"] = f"all {calls} calls are under way, {waiting:,} requests wait for one"
+        return found
 
     def _figures(self) -> Iterator[Family]:
         yield from self.progress.figures()

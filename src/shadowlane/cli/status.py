@@ -13,6 +13,7 @@ from shadowlane.cli import EXIT_DOWN
 from shadowlane.cli.render import printable, terminal
 from shadowlane.embedded.broker import read_usage
 from shadowlane.errors import ConfigError
+from shadowlane.processors.pressure import span
 from shadowlane.processors.status import PARTS, Part, read_status
 from shadowlane.schemas.config import Settings
 
@@ -48,11 +49,14 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
 def _with_usage(settings: Settings, part: Part) -> Part:
     """Of the embedded broker, on this machine: how full it is."""
     usage = read_usage(settings.kafka.bootstrap_servers) if part.name == "broker" else None
-    return dataclasses.replace(part, doing=usage.text) if usage else part
+    if usage is None:
+        return part
+    refuses = [f"refuses {usage.refusing}, for {span(time.time() - usage.since)}"] if usage.refusing else []
+    return dataclasses.replace(part, doing=dataclasses.replace(usage, refusing="").text, told=refuses)
 
 
 def table(parts: list[Part]) -> Table:
-    """One line for each server and component."""
+    """A row for each server and component: first what it waits for, and its backlog."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("part", "state", "behind", ""):
         grid.add_column(column, justify="right" if column == "behind" else "left")
@@ -62,5 +66,6 @@ def table(parts: list[Part]) -> Table:
         topics = {name: n for name, n in (part.topics or {}).items() if n and len(part.topics or {}) > 1}
         where = ", ".join(f"{name} {n}" for name, n in topics.items())
         detail = "; ".join(text for text in (printable(part.doing), where, part.detail) if text)
-        grid.add_row(part.name, state, behind, Text(detail, "dim"))
+        said = [Text(printable(line), "yellow") for line in part.told]
+        grid.add_row(part.name, state, behind, Text("\n").join([*said, Text(detail, "dim")]))
     return grid

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.processors.lag import Lag
-from shadowlane.processors.watch.behind import KEPT, Course
+from shadowlane.processors.watch.behind import KEPT, Course, Courses, Pace
 
 
 def course(*readings: tuple[float, int | None, int]) -> Course:
@@ -47,3 +47,28 @@ def test_the_age_is_true_to_an_interval_and_takes_bounded_memory(steps: list[tup
         assert made.age <= true_age
         if len(steps) <= KEPT:  # not thinned out
             assert made.age == true_age
+
+
+def paced(*readings: tuple[float, int, int]) -> Courses:
+    made = Courses()
+    for now, committed, end in readings:
+        made.read({("requests", 0): Lag(committed, 0, end)}, now)
+    return made
+
+
+def test_the_pace_is_of_the_last_readings() -> None:
+    readings = [(float(now), min(6 * now, 300), 60 * now) for now in range(0, 101, 2)]
+    assert paced(*readings).pace() == Pace(6000 - 300, 94.0, 60.0, 0.0)
+    assert paced(*readings[:20]).pace() == Pace(54 * 38, 34.0, 60.0, 6.0)
+
+
+def test_one_reading_has_no_pace_nor_has_a_topic_made_anew() -> None:
+    assert paced((0, 0, 9)).pace() is None
+    assert paced((0, 0, 9), (2, 0, 11)).pace() is not None
+    assert paced((0, 9, 9), (2, 0, 3)).pace() is None
+
+
+def test_a_partition_that_is_added_begins_anew() -> None:
+    made = paced((0, 0, 9), (2, 5, 9))
+    made.read({("requests", 0): Lag(5, 0, 9), ("requests", 1): Lag(None, 0, 50)}, 4)
+    assert made.pace() is None
