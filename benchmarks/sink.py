@@ -4,7 +4,8 @@ Pairs of about 2.5 KB, in envelopes of 32, in four partitions; the sink as `shad
 default settings, in a process of its own, until every row is stored and its offset committed. The peer has the same
 rows in memory already, as columns, and inserts them in blocks of the size that the sink's had: nothing is read,
 nothing is committed, no row is known again. CPU is that of the process and of the store together: on a busy machine
-it says more than the clock does. Then how it grows: with the size of a row, and with two sinks.
+it says more than the clock does. Then how it grows: with the size of a row, with
+partitions, and with two sinks.
 
     python -m benchmarks.sink
 """
@@ -34,6 +35,7 @@ from tests.services import free_port, running
 
 ROWS = 15_000
 ROUNDS = 3
+PARTITIONS = (1, 16)
 SIZES = {16_000: 2_000, 256_000: 150}
 """Bytes of a row, and how many of them."""
 
@@ -54,6 +56,8 @@ def measured(name: str) -> dict[str, Any]:
                 found["columns alone"].append(bench.columns(lines))
                 found["sink"].append(bench.sink(lines, 1))
                 found["two sinks"].append(bench.sink(lines, 2))
+            for partitions in PARTITIONS if name == EMBEDDED else ():
+                found[f"sink, {partitions} partitions"].append(bench.sink(lines, 1, partitions))
             for size, count in SIZES.items() if name == EMBEDDED else ():
                 large = records(count, words=size // 15)
                 found[f"columns alone, rows of {size // 1000} KB"].append(bench.columns(large))
@@ -90,14 +94,19 @@ class Bench:
         client.close()
         return Cost(len(lines) / seconds, len(lines) / cpu, 0)
 
-    def sink(self, lines: list[bytes], processes: int) -> Cost:
+    def sink(self, lines: list[bytes], processes: int, partitions: int = 4) -> Cost:
         """Of ``processes`` sinks: from their first row in the store until the last one is, and committed."""
         clickhouse, client = self._database()
-        kafka = Kafka(bootstrap_servers=self._kafka, topic_prefix=f"b{uuid.uuid4().hex[:8]}")
-        partitions = ensure_topics(kafka)[kafka.topics.pairs]
+        prefix = f"b{uuid.uuid4().hex[:8]}"
+        kafka = Kafka(bootstrap_servers=self._kafka, topic_prefix=prefix, partitions=partitions)
+        ensure_topics(kafka)
         config = self._folder / "shadowlane.yaml"
         document = {
-            "kafka": {"bootstrap_servers": self._kafka, "topic_prefix": kafka.topic_prefix},
+            "kafka": {
+                "bootstrap_servers": self._kafka,
+                "topic_prefix": prefix,
+                "partitions": partitions,
+            },
             "clickhouse": {"port": self._port, "database": clickhouse.database},
         }
         config.write_text(yaml.safe_dump(document))

@@ -4,7 +4,7 @@
 `shadowlane run worker`: it reads requests of 1.2 KB, asks, writes the responses, commits. The
 two loops only ask, with a body of the same size. CPU is that of the asking process alone, all its threads; each way is
 measured from its 500th call on, so that starting costs nothing. Then how the worker grows: with the size of a request,
-and with two processes.
+with partitions, and with two processes.
 
     python -m benchmarks.worker
 """
@@ -36,6 +36,7 @@ from tests.services import free_port, running
 CALLS = 6_000
 OPENAI_CALLS = 1_500
 ROUNDS = 3
+PARTITIONS = (1, 16)
 SIZES = {16_000: 3_000, 256_000: 500}
 """Bytes of a request, and how many of them."""
 
@@ -53,6 +54,9 @@ def measured(name: str) -> dict[str, Any]:
             found["worker"].append(worker(bootstrap, Path(folder), CALLS))
             found["openai SDK"].append(peer("openai", OPENAI_CALLS))
         found["two workers"].append(worker(bootstrap, Path(folder), CALLS, processes=2))
+        for partitions in PARTITIONS if name == EMBEDDED else ():
+            way = f"worker, {partitions} partitions"
+            found[way].append(worker(bootstrap, Path(folder), CALLS, partitions=partitions))
         for size, calls in SIZES.items() if name == EMBEDDED else ():
             way = f"worker, requests of {size // 1000} KB"
             found[way].append(worker(bootstrap, Path(folder), calls, size=size))
@@ -72,15 +76,18 @@ def peer(what: str, calls: int) -> Cost:
         return cost
 
 
-def worker(bootstrap: str, folder: Path, calls: int, *, processes: int = 1, size: int = 0) -> Cost:
+def worker(
+    bootstrap: str, folder: Path, calls: int, *, processes: int = 1, partitions: int = 4, size: int = 0
+) -> Cost:
     """``size``: bytes of a request; 0: as the peers'."""
     port = free_port()
-    kafka = Kafka(bootstrap_servers=bootstrap, topic_prefix=f"b{uuid.uuid4().hex[:8]}")
-    partitions = ensure_topics(kafka)[kafka.topics.requests]
+    prefix = f"b{uuid.uuid4().hex[:8]}"
+    kafka = Kafka(bootstrap_servers=bootstrap, topic_prefix=prefix, partitions=partitions)
+    ensure_topics(kafka)
     config = folder / "worker.yaml"
     version = {"kind": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1"}
     document = {
-        "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": kafka.topic_prefix},
+        "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "partitions": partitions},
         "worker": {"concurrency": IN_FLIGHT // processes},
         "rollouts": [{"name": "bench", "candidate": version}],
     }
