@@ -97,7 +97,7 @@ class Sink(Section):
     max_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=64 * 2**20, description="of one insert, and of all that wait for theirs"
     )
-    max_wait_s: Positive = Field(default=1.0, description="how long a row waits for a larger insert")
+    max_wait_s: Positive = Field(default=0.5, description="how long a row waits for a larger insert")
 
 
 class DeadLetters(Section):
