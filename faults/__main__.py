@@ -26,6 +26,7 @@ CALM = tuple(Fault(f"calm-{arm}", "", nothing, arm=arm) for arm in ("good", "wor
 VERDICTS = {"good": "promote", "worse": "roll_back"}
 SAME_AS = {
     "slow": "good",
+    "paced": "good",
     "late": "good",
     "busy": "good",
     "curt": "good",
@@ -139,7 +140,17 @@ def _calm(stack: Stack, fault: Fault) -> dict[str, Any]:
 
 
 def _suffer(scene: Scene, fault: Fault, broker: str, stack: Stack, calm: dict[str, dict[str, Any]]) -> Row:
-    case = Case(fault.name, stack, calm, fault.arm, mirror_options=dict(fault.mirror), service=fault.service)
+    case = Case(
+        fault.name,
+        stack,
+        calm,
+        fault.arm,
+        count=fault.count,
+        seconds=fault.seconds,
+        size=fault.size,
+        mirror_options=dict(fault.mirror),
+        service=fault.service,
+    )
     started = time.monotonic()
     kept = True
     try:

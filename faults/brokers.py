@@ -45,7 +45,8 @@ class Embedded:
 
     kind = "embedded"
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, max_bytes: int | None = None) -> None:
+        self.max_bytes = max_bytes or embedded.DEFAULT_LIMIT
         port, proxy = free_ports(2)
         self.port, self.log, self.data = port, folder / "broker.log", folder / "broker"
         self.proxies = [stack.enter_context(Proxy(port, proxy).running())]
@@ -65,7 +66,7 @@ class Embedded:
         self.process.wait()
 
     def start(self, node: int = 0) -> None:
-        argv = embedded.command(self.port, self.data, advertised=self.proxies[0].port)
+        argv = embedded.command(self.port, self.data, limit=self.max_bytes, advertised=self.proxies[0].port)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         wait_until_ready(f"{HOST}:{self.port}", 60)

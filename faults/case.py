@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.system import SystemFailedError
 from faults.stack import Stack
-from faults.traffic import Traffic, wait_until
+from faults.traffic import Traffic, arrivals, steady, wait_until
 from shadowlane.processors.lag import group_of, read_lag, reads
 from shadowlane.producers import Mirror
 from shadowlane.schemas.config import Kafka
@@ -51,6 +51,7 @@ class Case:
     arm: str
     count: int = REQUESTS
     seconds: float = SECONDS
+    size: int = 0  # characters that each prompt has on top
     mirror_options: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     service: "Callable[[Case], Asking] | None" = None  # instead of a mirror in this process
@@ -65,7 +66,10 @@ class Case:
             mirror = Mirror(
                 service=self.name, kafka=self.stack.broker.address, exit_timeout=5.0, **self.mirror_options
             )
-            self.traffic = Traffic(mirror, self.stack.model("stable"), self.count, self.seconds)
+            moments = steady if self.seconds > SECONDS else arrivals  # a rate is named: it is to be that one
+            self.traffic = Traffic(
+                mirror, self.stack.model("stable"), self.count, self.seconds, moments=moments, size=self.size
+            )
         self.traffic.start()
 
     def note(self, text: str) -> None:
@@ -151,7 +155,7 @@ class Case:
     def unchanged(self, report: dict[str, Any]) -> str:
         """Every request is scored, and all that decides is what it is without a fault."""
         self.exact(report)
-        seen, calm = what_counts(report), self.calm[self.arm]
+        seen, calm = what_counts(report), scaled(self.calm[self.arm], self.count // REQUESTS)
         if seen != calm:
             differing = {key: (calm[key], seen[key]) for key in calm if calm[key] != seen[key]}
             raise PromiseBrokenError(f"not as without the fault (then, now): {differing}")
@@ -184,6 +188,9 @@ class Fault:
     mirror: dict[str, Any] = field(default_factory=dict)
     service: "Callable[[Case], Asking] | None" = None  # another one than a mirror in this process
     before: Inject = nothing  # before the traffic
+    count: int = REQUESTS  # a multiple of it: answers repeat, so the means are the same
+    seconds: float = SECONDS
+    size: int = 0
 
 
 def compact(ledger: dict[str, Any]) -> str:
@@ -206,3 +213,10 @@ def what_counts(report: dict[str, Any]) -> dict[str, Any]:
         },
         "ledger": report["ledger"],
     }
+
+
+def scaled(counts: Any, times: int) -> Any:
+    """What counts of so many times the traffic: its counts are that much more, its means are the same."""
+    if isinstance(counts, dict):
+        return {key: scaled(value, times) for key, value in counts.items()}
+    return counts * times if isinstance(counts, int) and not isinstance(counts, bool) else counts

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from faults.brokers import Apache
 from faults.case import Case, Inject
+from faults.overload import told
 from faults.traffic import wait_until
 
 DISK_MB = 192
@@ -42,12 +43,15 @@ def fill(ballast: Path) -> None:
                     out.write(b"\0" * size)
 
 
-def _full(place: Path, is_told: Callable[[], bool], case: Case, what: str) -> None:
+def _full(
+    place: Path, is_told: Callable[[], bool], case: Case, what: str, meanwhile: Callable[[], object] = list
+) -> None:
     """The disk stays full until that is told, and all the traffic has passed."""
     ballast = place / "ballast"
     fill(ballast)
     try:
         wait_until(is_told, what, 60, every=0.2)
+        meanwhile()
         case.await_sent(1.0)
     finally:
         ballast.unlink()
@@ -63,6 +67,7 @@ def store_disk_full(case: Case) -> None:
         lambda: case.stack.log("sink").count("is not written, again in") > warnings,
         case,
         "the sink waits for the store and tries again",
+        lambda: told(case, "sink", r"waits for the store for .*: it.*the insert is tried again"),
     )
 
 

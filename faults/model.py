@@ -16,6 +16,7 @@ from aiohttp import web
 LATENCY_S = 0.01
 Behaviour = Callable[[web.Request, int], Awaitable[web.StreamResponse]]
 calls: Counter[tuple[str, int]] = Counter()
+pace = {"seconds": 0.0}
 
 
 def answer(number: int) -> str:
@@ -61,6 +62,12 @@ async def worse(request: web.Request, number: int) -> web.StreamResponse:
 async def slow(request: web.Request, number: int) -> web.StreamResponse:
     """As the good one, after a while: calls are in flight at any moment."""
     await asyncio.sleep(0.5)
+    return await good(request, number)
+
+
+async def paced(request: web.Request, number: int) -> web.StreamResponse:
+    """As the good one, after as long as it was last told: ``PUT /pace/SECONDS``."""
+    await asyncio.sleep(pace["seconds"])
     return await good(request, number)
 
 
@@ -138,6 +145,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         good,
         worse,
         slow,
+        paced,
         late,
         busy,
         curt,
@@ -157,6 +165,11 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return await BEHAVIOURS[request.match_info["behaviour"]](request, int(found.group(1)) if found else 0)
 
 
+async def set_pace(request: web.Request) -> web.Response:
+    pace["seconds"] = float(request.match_info["seconds"])
+    return web.Response()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
@@ -165,6 +178,7 @@ def main() -> None:
     app = web.Application(client_max_size=64 * 2**20)
     app["late_s"] = arguments.late_s
     app.router.add_post("/{behaviour}/v1/chat/completions", chat)
+    app.router.add_put("/pace/{seconds}", set_pace)
     web.run_app(
         app, host="127.0.0.1", port=arguments.port, print=lambda *_: print("model: ready", flush=True)
     )

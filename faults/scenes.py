@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import answers, attachments, data, functions, machine, processes, servers
+from faults import answers, attachments, data, functions, machine, overload, processes, servers
 from faults.case import Fault
 from faults.stack import Plan
 
@@ -281,6 +281,68 @@ CLOCKS = Scene(
     prepare=_own_clocks,
 )
 
+OVERLOAD = Scene(
+    "overload",
+    (
+        Fault(
+            "candidate-ten-times-slower",
+            "memory is bounded, status says why, nothing is lost, and it catches up",
+            overload.candidate_slower,
+            arm="paced",
+            before=overload.slow_candidate,
+            count=overload.COUNT,
+            seconds=overload.SECONDS,
+            size=overload.SIZE,
+            mirror=PATIENT,
+        ),
+        Fault(
+            "sink-lags",
+            "memory is bounded, status says why, nothing is lost, and it catches up",
+            overload.store_slow,
+            count=overload.COUNT,
+            seconds=overload.SECONDS,
+            size=overload.SIZE,
+            mirror=PATIENT,
+        ),
+        Fault(
+            "store-away-for-long",
+            "memory is bounded, status says why, nothing is lost, and it catches up",
+            overload.store_away,
+            count=overload.AWAY_COUNT,
+            seconds=overload.AWAY_COUNT / overload.AWAY_RATE,
+            size=2000,
+            mirror=PATIENT,
+        ),
+    ),
+    wait_s=LONG_S,
+    prepare=overload.small_buffers,
+)
+
+FULL = Scene(
+    "full",
+    tuple(
+        Fault(
+            name,
+            "the service feels nothing; what is dropped is in the ledger, with the reason; with room it goes on",
+            inject,
+            overload.all_but_the_dropped,
+            arm="paced",
+            before=overload.slow_candidate,
+            count=overload.FULL_COUNT,
+            seconds=overload.FULL_COUNT / overload.FULL_RATE,
+            size=overload.FULL_SIZE,
+            mirror=overload.MIRROR,
+        )
+        for name, inject in (
+            ("embedded-broker-full", overload.broker_full),
+            ("embedded-broker-full-and-raised", overload.broker_full_and_raised),
+        )
+    ),
+    brokers=("embedded",),
+    wait_s=LONG_S,
+    prepare=overload.small_broker,
+)
+
 HELD = "every answer that the service gave is in the ledger"
 
 SERVICES = Scene(
@@ -322,6 +384,8 @@ SCENES = (
     CANDIDATE,
     FUNCTIONS,
     DISKS,
+    OVERLOAD,
+    FULL,
     CLOCKS,
     SERVICES,
 )

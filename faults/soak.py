@@ -20,17 +20,16 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from faults.brokers import Apache, Embedded
 from faults.case import Case, PromiseBrokenError
-from faults.stack import Plan, Stack, running
+from faults.stack import Plan, running
 from faults.traffic import Traffic, steady
+from faults.watched import COMPONENTS, processes, resident_mb
 from shadowlane.producers import Mirror
 
 SAMPLE_S = 5.0
 WARM_UP = 0.3  # of the time: caches fill, pools grow
 GROWTH = 1.1  # from the middle of what follows to its end, and
 SLACK_MB = 16.0  # on top, for what comes and goes
-COMPONENTS = ("worker", "pairing", "sink", "controller")
 console = Console(highlight=False, width=110)
 
 
@@ -55,15 +54,6 @@ class Memory:
         first = _median([mb for at, mb in after if at < middle])
         second = _median([mb for at, mb in after if at >= middle])
         return first, second, second <= GROWTH * first + SLACK_MB
-
-
-def resident_mb(pid: int) -> float | None:
-    """None where the process is gone."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
@@ -172,7 +162,7 @@ def soak(case: Case, seconds: float, every: float, seed: int) -> tuple[Memory, l
     def watch() -> None:
         while not over.wait(SAMPLE_S):
             at = time.monotonic() - started
-            for name, pid in _processes(case.stack).items():
+            for name, pid in processes(case.stack).items():
                 memory.add(name, at, pid)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -191,22 +181,6 @@ def soak(case: Case, seconds: float, every: float, seed: int) -> tuple[Memory, l
     over.set()
     watcher.join()
     return memory, struck
-
-
-def _processes(stack: Stack) -> dict[str, int | None]:
-    broker, store = stack.broker, stack.store.process
-    pid = None
-    if isinstance(broker, Apache):
-        pid = broker.cluster.pids.get(1)
-    elif isinstance(broker, Embedded):
-        pid = broker.process.pid
-    return {
-        **{component: stack.system.component_pid(component) for component in COMPONENTS},
-        "broker": pid,
-        "store": store.pid if store else None,
-        "up": stack.system.process.pid,
-        "service with the mirror": os.getpid(),
-    }
 
 
 def show(memory: Memory, seconds: float) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,16 @@ class Stack:
 
         wait_until(there, f"{component} runs", 30)
         return found[0]
+
+    def set_pace(self, seconds: float) -> None:
+        """How long the model ``paced`` takes from now on."""
+        address = f"http://127.0.0.1:{self.model_port}/pace/{seconds}"
+        urllib.request.urlopen(urllib.request.Request(address, method="PUT"), timeout=10).close()
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What `shadowlane status` says now, by part."""
+        said = orjson.loads(self.system.run("status", "--json", check=False))
+        return {part["name"]: part for part in said["parts"]}
 
     def log(self, component: str) -> str:
         path = self.system.folder / "data" / "logs" / f"{component}.log"
@@ -209,6 +220,8 @@ class Plan:
     store_environment: dict[str, str] = field(default_factory=dict)
     store_data: Path | None = None
     broker_data: Path | None = None
+    broker_max_bytes: int | None = None  # of the embedded one
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # over those of every stack, by section
 
 
 @contextlib.contextmanager
@@ -218,7 +231,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
     with contextlib.ExitStack() as stack:
         model_port, store_port, store_proxy_port = free_ports(3)
         broker: Broker = (
-            Embedded(folder, stack)
+            Embedded(folder, stack, plan.broker_max_bytes)
             if kind == "embedded"
             else Apache(folder, stack, plan.nodes, plan.broker_data)
         )
@@ -247,6 +260,8 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         settings["clickhouse"] = {"port": store_proxy_port}
         ports = {f"{name}_port": port for name, port in zip(STARTED, free_ports(len(STARTED)), strict=True)}
         settings["monitoring"] = {"stalled_after_s": 20.0, "lag_every_s": 2.0} | ports
+        for section, changed in plan.settings.items():
+            settings[section] = settings.get(section, {}) | changed
         config = folder / "shadowlane.yaml"
         candidate = f"http://127.0.0.1:{model_port}/{{}}/v1"
         rollouts = [rollout(name, candidate.format(arm), **more) for name, arm, more in plan.rollouts]

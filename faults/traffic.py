@@ -1,5 +1,6 @@
 """A service's traffic: a real mirrored client, asking in bursts as production does."""
 
+import base64
 import csv
 import gzip
 import os
@@ -12,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from openai import APIError, OpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
 from shadowlane.producers import Mirror
 
@@ -50,9 +52,10 @@ def _drawn(count: int, seed: int) -> list[float]:
     return moments
 
 
-def question(number: int) -> str:
-    """What a customer asks."""
-    return f"Where is my order, please? It is number {number}"
+def question(number: int, size: int = 0) -> str:
+    """What a customer asks, after so many characters that no compression makes shorter."""
+    letter = base64.b64encode(random.Random(number).randbytes(size * 3 // 4)).decode() + "\n" if size else ""
+    return f"{letter}Where is my order, please? It is number {number}"
 
 
 class Traffic:
@@ -66,6 +69,7 @@ class Traffic:
         seconds: float,
         callers: int = 6,
         moments: Callable[[int, float], list[float]] = arrivals,
+        size: int = 0,
     ) -> None:
         self.mirror = mirror
         self.count = count
@@ -75,6 +79,10 @@ class Traffic:
         self._arrivals = moments(count, seconds)
         self._client = mirror.wrap(OpenAI(base_url=base_url, api_key="stable", max_retries=0, timeout=30))
         self._callers = callers
+        self._size = size
+        self.took: list[
+            tuple[int, float]
+        ] = []  # number and seconds of each call, as the service waits for it
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
     @property
@@ -111,18 +119,18 @@ class Traffic:
         self._client.close()
 
     def _ask(self, number: int) -> None:
+        messages: list[ChatCompletionMessageParam] = [
+            {"role": "user", "content": question(number, self._size)}
+        ]
+        began = time.perf_counter()
         try:
             with self.mirror.context(key=f"user-{number % 50}", route="/desk", attributes={"language": "en"}):
-                self._client.chat.completions.create(
-                    model="desk-1",
-                    messages=[
-                        {"role": "user", "content": f"Where is my order, please? It is number {number}"}
-                    ],
-                )
+                self._client.chat.completions.create(model="desk-1", messages=messages)
             outcome = "answered"
         except APIError:
             outcome = "failed"
         with self._changed:
+            self.took.append((number, time.perf_counter() - began))
             setattr(self, outcome, getattr(self, outcome) + 1)
             self._changed.notify_all()
 

@@ -254,6 +254,7 @@ class Shell:
             work=standing.made,
             held=self.producer.queued_bytes > QUEUED_BYTES,
             overdue=standing.due if (standing.overdue_s or 0.0) > 0 else None,
+            assigned=bool(self.assigned_partitions),
         )
 
     async def revoked(self, _app: Any, revoked: set[TP], **_: Any) -> None:

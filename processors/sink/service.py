@@ -26,7 +26,7 @@ from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised
 from shadowlane.processors.sink.progress import Progress
 from shadowlane.processors.sink.writer import Writer
 from shadowlane.processors.store import connect, insert_lines, migrate, refusal
-from shadowlane.processors.watch import Board, Family, Waiting, watching
+from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Settings
@@ -39,7 +39,7 @@ START_S = 30.0  # how long a start waits for ClickHouse
 INSERT_S = 60  # how long one insert may take; then it is sent again under the same token
 READ_S = 0.1  # the longest wait for messages
 READ_MESSAGES = 100  # at once; each may be an envelope of 256 KB, or more
-RETRY_MIN_S, RETRY_MAX_S = 0.5, 30.0
+RETRY_MIN_S, RETRY_MAX_S = 0.5, 5.0  # at the most so much later does it go on
 BURY_S = 30.0
 TURN_S = 2 * INSERT_S + BURY_S  # how long one turn may take
 
@@ -68,7 +68,7 @@ def run(settings: Settings) -> None:
     for name in migrate(client, settings.clickhouse.database):
         log.info("migrated the store: %s", name)
     sink = Sink(settings, client, partitions, stop)
-    with watching(settings, sink.board):
+    with watching(settings, sink.board, sink.seen):
         sink.run()
 
 
@@ -92,6 +92,7 @@ class Sink:
             self._topics, self._insert, self._bury, PoisonLimit(settings.dead_letters, "sink")
         )
         self._joined = False
+        self._reads = 0  # partitions
         self._producer: EnvelopeProducer | None = None
         self.board = Board(
             "sink",
@@ -136,6 +137,10 @@ class Sink:
             return {}
         group = {} if self._joined else {"its consumer group": "Kafka has given it no partitions yet"}
         return {**group, **producer_waiting(self._producer), **self.progress.waiting()}
+
+    def seen(self) -> Seen:
+        """For the watchdog, on its thread."""
+        return Seen(assigned=self._reads > 0 if self._producer else None)
 
     def _figures(self) -> Iterator[Family]:
         yield from self.progress.figures()
@@ -238,12 +243,12 @@ class Sink:
                     self._blocks.promise((tp.topic, tp.partition), last)
         except KafkaException as exc:
             log.warning("what was promised before is not known: %s", exc.args[0].str())
-        self._joined = True
+        self._joined, self._reads = True, len(partitions)
         log.info("reads %d partitions", len(partitions))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {(tp.topic, tp.partition) for tp in partitions}
-        self._joined = False
+        self._joined, self._reads = False, 0
         self._blocks.drop(gone)
         self._due = [block for block in self._due if block.partition not in gone]
         if self._writing in gone:

@@ -12,10 +12,11 @@ from shadowlane.processors.watch.figures import Family, Histogram, distribution,
 from shadowlane.processors.watch.stall import Reading, Seen
 from shadowlane.processors.watch.waits import Waiting
 from shadowlane.processors.watch.watchdog import EXIT_STALLED
-from shadowlane.processors.watch.watching import watching
+from shadowlane.processors.watch.watching import STALLED_STARTS, watching
 
 __all__ = [
     "EXIT_STALLED",
+    "STALLED_STARTS",
     "Board",
     "Family",
     "Histogram",

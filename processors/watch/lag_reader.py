@@ -85,6 +85,24 @@ class LagReader:
         finally:
             consumer.close()
 
+    def is_owned(self) -> bool:
+        """Whether members of the group have every partition in which messages wait. Blocks for a few seconds at most.
+
+        False too where that is not known: the embedded broker names no members.
+        """
+        group = group_of(self._component, self._kafka)
+        admin = AdminClient(client_options(self._kafka, "shadowlane-watch") | {"log_level": 0})
+        try:
+            described = admin.describe_consumer_groups([group], request_timeout=ASK_S)[group].result()
+        except KafkaException:
+            return False
+        had = {
+            (tp.topic, tp.partition)
+            for member in described.members
+            for tp in member.assignment.topic_partitions
+        }
+        return {place for place, lag in self.lags.items() if lag.messages} <= had
+
     def _run(self) -> None:
         silent = logging.getLogger(
             "shadowlane.watch.librdkafka"

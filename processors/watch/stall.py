@@ -29,7 +29,8 @@ class Seen:
     """One look. ``loops`` has the turns of each loop and how long one may take, ``lags`` what Kafka said; without a
     fresh word from it there are none. ``work`` are steps that are made within one turn of a loop. ``held``: what is
     written waits for Kafka, so that nothing is read on purpose. ``overdue`` tells which half should have gone out by
-    now, None where none should.
+    now, None where none should. ``assigned``: whether its group has given it partitions, None where it is in
+    none.
     """
 
     loops: Mapping[str, tuple[int, float]] = field(default_factory=dict)
@@ -38,15 +39,20 @@ class Seen:
     work: int = 0
     held: bool = False
     overdue: Hashable = None
+    assigned: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """What does not progress. ``unread`` is the message that ought to have been taken, where it is that."""
+    """What does not progress. ``unread`` is the message that ought to have been taken, where it is that.
+
+    ``unowned``: nobody seems to have the partitions of the group.
+    """
 
     what: str
     seconds: float
     unread: tuple[Place, int] | None = None
+    unowned: bool = False
 
 
 class Stalls:
@@ -71,9 +77,9 @@ class Stalls:
             del self._still[key]
         return found
 
-    def excuse(self, place: Place) -> None:
-        """There is no message to take after all (a transaction's marker, say): it begins anew."""
-        self._still.pop(("unread", place), None)
+    def excuse(self, stall: Stall) -> None:
+        """There is no message to take after all (a transaction's marker, say), or another has it: it begins anew."""
+        self._still.pop(("unread", stall.unread[0]) if stall.unread else "unowned", None)
 
     def _hung(self, seen: Seen, elapsed: float) -> Iterator[Stall]:
         for name, (turns, within) in seen.loops.items():
@@ -99,6 +105,13 @@ class Stalls:
                 if seconds >= self._after_s:
                     text = f"{where} is not committed beyond {lag.next}, though all before {done} is done"
                     yield Stall(text, seconds)
+        if seen.assigned is False and any(lag.messages for lag in seen.lags.values()):
+            committed = frozenset((place, lag.next) for place, lag in seen.lags.items())
+            seconds = self._since("unowned", committed, elapsed)
+            # A group may take its time to form.
+            if seconds >= 2 * self._after_s:
+                text = "its group gives it no partition, and nobody commits any of what is there"
+                yield Stall(text, seconds, unowned=True)
         if seen.overdue is not None:
             seconds = self._since("overdue", seen.overdue, elapsed)
             if seconds >= self._after_s:

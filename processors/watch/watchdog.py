@@ -34,6 +34,8 @@ class Lags(Protocol):
 
     def has_message(self, place: Place, offset: int) -> bool: ...
 
+    def is_owned(self) -> bool: ...
+
 
 class Watchdog:
     """Looks every second, in a thread of its own.
@@ -98,11 +100,17 @@ class Watchdog:
         seen = dataclasses.replace(seen, loops=turns, lags=lags)
         found = []
         for stall in self._stalls.look(seen, elapsed):
-            if stall.unread and self._lags and not self._lags.has_message(*stall.unread):
-                self._stalls.excuse(stall.unread[0])
+            if self._lags and self._is_excused(stall, self._lags):
+                self._stalls.excuse(stall)
             else:
                 found.append(stall)
         return found
+
+    @staticmethod
+    def _is_excused(stall: Stall, lags: Lags) -> bool:
+        if stall.unread:
+            return not lags.has_message(*stall.unread)
+        return stall.unowned and lags.is_owned()
 
     def _bark(self, stalls: list[Stall]) -> None:
         faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)

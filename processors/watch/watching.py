@@ -1,6 +1,7 @@
 """Puts the parts around a running component: the port, the lag, the watchdog."""
 
 import logging
+import os
 import platform
 import threading
 import time
@@ -24,6 +25,8 @@ from shadowlane.schemas.config import Settings
 log = logging.getLogger("shadowlane.watch")
 
 LOOK_S = 1.0
+STALLED_STARTS = "SHADOWLANE_STALLED_STARTS"
+"""The environment variable in which a supervisor says how often the watchdog has ended this component."""
 
 
 class Figures(Collector):
@@ -31,6 +34,8 @@ class Figures(Collector):
 
     def __init__(self, board: Board, lags: LagReader | None) -> None:
         self._board, self._lags = board, lags
+        told = os.environ.get(STALLED_STARTS, "")
+        self._stalled = int(told) if told.isdecimal() else 0
 
     def describe(self) -> list[Family]:
         """Nothing: to register must not read a component that does not run yet."""
@@ -42,6 +47,7 @@ class Figures(Collector):
         yield figures(metrics.BUILD_INFO, {build: 1})
         yield figures(metrics.LOOP_AGE, {loop.name: loop.age for loop in board.loops})
         yield figure(metrics.READY, bool(board.readiness()["ready"]))
+        yield figure(metrics.STALLED, self._stalled)
         yield figures(metrics.WAITING, {wait.what: wait.seconds for wait in board.lasting()})
         yield from board.figures()
         if self._lags:

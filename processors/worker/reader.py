@@ -74,6 +74,8 @@ class Reader:
         self._turning = turning or Loop("reader", 0.0)
         self.joined = threading.Event()
         """Set while the group has given this member its partitions, be they none."""
+        self.partitions = 0
+        """How many it has now."""
         self._offsets = Offsets()
         self._finished: queue.SimpleQueue[Ticket] = queue.SimpleQueue()
         self._reading = threading.Event()
@@ -210,6 +212,7 @@ class Reader:
         for p in partitions:
             self._offsets.assign(p.partition)
         self._paused = None
+        self.partitions = len(partitions)
         self.joined.set()
         log.info("partitions assigned: %s", sorted(p.partition for p in partitions))
 
@@ -224,6 +227,7 @@ class Reader:
 
     def _forget(self, partitions: list[int]) -> None:
         self.joined.clear()
+        self.partitions = 0
         for partition in partitions:
             self._offsets.revoke(partition)
         log.info("partitions revoked: %s", sorted(partitions))

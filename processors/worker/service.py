@@ -17,7 +17,7 @@ from shadowlane.processors.arms import check_arm
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
-from shadowlane.processors.watch import Board, Family, Waiting, watching
+from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.processors.worker.caller import Caller
@@ -113,6 +113,10 @@ class ShadowWorker:
             calls, waiting = self._settings.worker.concurrency, len(self._waiting)
             found["answers"] = f"all {calls} calls are under way, {waiting:,} requests wait for one"
         return found
+
+    def seen(self) -> Seen:
+        """For the watchdog, on its thread."""
+        return Seen(assigned=self._reader.partitions > 0 if self._started else None)
 
     def _figures(self) -> Iterator[Family]:
         yield from self.progress.figures()
@@ -349,5 +353,5 @@ async def _until_signal(worker: ShadowWorker, settings: Settings, partitions: di
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     worker.board.loop("event loop").turn_with(loop)
-    with watching(settings, worker.board):
+    with watching(settings, worker.board, worker.seen):
         await worker.run(partitions)

@@ -41,6 +41,9 @@ LOOP_AGE = _gauge(
     "loop_age_seconds", "since a loop of the component last turned; /healthz goes by it", "loop"
 )
 READY = _gauge("ready", "1 where /readyz says 200")
+STALLED = _counter(
+    "watchdog_restarts", "starts since the watchdog ended it, of `shadowlane up`; else see the exit code 8"
+)
 WAITING = _gauge("waiting_seconds", "how long it has waited for something else; no value: it does not", "for")
 
 # Reading from Kafka (worker, pairing, sink). Each member of a group tells of the whole group, so take the max.

@@ -91,3 +91,17 @@ def test_a_component_that_met_too_many_dead_letters_stays_down_until_a_person_sa
     _forgive([child], 2.0, console)
     assert child.started_at == [0.0, 2.0]
     child.stop(30)
+
+
+def test_a_component_is_told_how_often_its_watchdog_ended_it(tmp_path: Path) -> None:
+    says = "import os; print(os.environ['SHADOWLANE_STALLED_STARTS']); raise SystemExit({})"
+    child = Child("worker", [sys.executable, "-c", says.format(8)], tmp_path / "worker.log")
+    for start, code in enumerate((8, 1, 8)):
+        child.argv[-1] = says.format(code)
+        if start:
+            _start_again(child, float(start), Console(quiet=True))
+        else:
+            child.start(0.0)
+        assert child.process is not None
+        child.process.wait(30)
+    assert child.log.read_text().split() == ["0", "1", "1"]

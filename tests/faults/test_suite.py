@@ -16,8 +16,9 @@ from faults.case import what_counts
 from faults.page import BEGIN, END, rewritten
 from faults.proxy import Proxy
 from faults.scenes import SCENES
-from faults.soak import Memory, resident_mb
+from faults.soak import Memory
 from faults.traffic import arrivals
+from faults.watched import resident_mb
 
 
 @pytest.mark.e2e

@@ -25,6 +25,7 @@ from shadowlane.evaluators.check import check
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.status import COMPONENTS, CONTROLLER
 from shadowlane.processors.store import connect, migrate
+from shadowlane.processors.watch import EXIT_STALLED, STALLED_STARTS
 from shadowlane.schemas.config import Settings
 
 # A component that stops is started again, as any orchestrator would; one that can't stay up is a fault to see.
@@ -44,6 +45,7 @@ class Child:
     process: Popen[bytes] | None = None
     started_at: list[float] = field(default_factory=list)
     log_start: int = 0  # where in its log this start's lines begin
+    stalled: int = 0  # how often its watchdog ended it
     poisoned: bool = False  # stopped at dead_letters.limit: started again once a person says so
 
     def start(self, now: float) -> None:
@@ -55,6 +57,7 @@ class Child:
                 self.argv,
                 stdout=log,
                 stderr=log,
+                env=os.environ | {STALLED_STARTS: str(self.stalled)},
                 start_new_session=True,  # the terminal's Ctrl-C is ours to pass on, in order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
@@ -236,6 +239,7 @@ def _start_again(child: Child, now: float, console: Console) -> None:
             f"{child.name} ended {RESTARTS_A_MINUTE} times within a minute (exit code {child.exit_code}); "
             f"its last words, in {child.log}:\n{child.last_words()}"
         )
+    child.stalled += child.exit_code == EXIT_STALLED
     console.print(f"{child.name} ended with exit code {child.exit_code}; starting it again (see {child.log})")
     child.start(now)
 

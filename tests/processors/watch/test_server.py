@@ -145,3 +145,23 @@ def test_only_this_deployment_s_component_is_asked(component: Component, port: i
     assert ask_health(Settings.model_validate({"monitoring": {"worker_port": port}}), "worker") is None
     assert ask_health(Settings.model_validate({"monitoring": {"flags_port": 0}}), "flags") is None
     assert ask_health(Settings.model_validate({"monitoring": {"flags_port": free_port()}}), "flags") is None
+
+
+def test_what_the_supervisor_says_is_counted(component: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.model_validate({"monitoring": {"flags_port": free_port(), "stalled_after_s": 0}})
+    for said, counted in (("3", 3), ("3\n# forged", 0), ("", 0)):
+        monkeypatch.setenv("SHADOWLANE_STALLED_STARTS", said)
+        with watching(settings, component.board) as port:
+            assert f"\nshadowlane_watchdog_restarts_total {counted:.1f}\n" in get(port, "/metrics")[1]
+
+
+def test_what_is_waited_for_is_told_since_when(component: Component, port: int) -> None:
+    assert json.loads(get(port, "/healthz")[1])["waits"] == []
+    now = time.monotonic()
+    component.board.waits.look({"the store": "it does not answer"}, now - 7)
+    component.board.waiting = lambda: {"the store": "it does not answer"}
+    component.board.waits.look(component.board.waiting(), now)
+    (wait,) = json.loads(get(port, "/healthz")[1])["waits"]
+    assert (wait["what"], wait["why"]) == ("the store", "it does not answer")
+    assert wait["seconds"] >= 7
+    assert 'shadowlane_waiting_seconds{for="the store"}' in get(port, "/metrics")[1]

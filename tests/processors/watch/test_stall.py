@@ -115,7 +115,7 @@ def test_what_is_excused_begins_anew() -> None:
     for _ in range(7):
         found = stalls.look(READS_NOT, 10.0)
     assert found
-    stalls.excuse(PLACE)
+    stalls.excuse(found[0])
     assert not any(stalls.look(READS_NOT, 10.0) for _ in range(6))
 
 

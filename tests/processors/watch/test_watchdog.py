@@ -18,12 +18,16 @@ class Kafka:
 
     def __init__(self, *, real: bool) -> None:
         self.real = real
+        self.owned = False
         self.lags = {PLACE: Lag(5, 0, 9)}
         self.asked: list[tuple[Place, int]] = []
 
     def has_message(self, place: Place, offset: int) -> bool:
         self.asked.append((place, offset))
         return self.real
+
+    def is_owned(self) -> bool:
+        return self.owned
 
 
 def board() -> Board:
@@ -101,3 +105,26 @@ def test_an_offset_that_holds_no_message_is_no_stall() -> None:
     watchdog = Watchdog(board(), lambda: NOT_READ, kafka, 10.0)
     assert not any(watchdog.look(1.0) for _ in range(50))
     assert len(kafka.asked) == 4  # once in eleven looks
+
+
+def test_a_group_whose_partitions_nobody_has_ends_one_that_waits_for_them() -> None:
+    watchdog = Watchdog(board(), lambda: Seen(assigned=False), Kafka(real=True), 10.0)
+    assert not any(watchdog.look(1.0) for _ in range(20))
+    (stall,) = watchdog.look(1.0)
+    assert stall.unowned
+    assert "gives it no partition" in stall.what
+
+
+def test_one_that_stands_by_while_another_member_has_them_is_left_alone() -> None:
+    kafka = Kafka(real=True)
+    kafka.owned = True
+    watchdog = Watchdog(board(), lambda: Seen(assigned=False), kafka, 10.0)
+    assert not any(watchdog.look(1.0) for _ in range(100))
+
+
+def test_one_that_waits_while_others_commit_is_left_alone() -> None:
+    kafka = Kafka(real=True)
+    watchdog = Watchdog(board(), lambda: Seen(assigned=False), kafka, 10.0)
+    for committed in range(100):
+        kafka.lags = {PLACE: Lag(committed, 0, 1000)}
+        assert not any(watchdog.look(1.0) for _ in range(15))
