@@ -7,7 +7,7 @@ together.
 One re-entrant lock guards the books: re-entrant because a garbage collection can finish an abandoned capture in
 the middle of anything. It is never held across I/O, and a service's thread takes it only where a request is large
 or the buffer nearly full: a lock costs more than all the rest of the append. Otherwise a request goes to the end
-of ``_incoming``, one call into C, and is counted as the largest that may come that way until :meth:`collect`
+of ``incoming``, one call into C, and is counted as the largest that may come that way until :meth:`collect`
 counts it exactly.
 """
 
@@ -36,9 +36,12 @@ class Booked(Protocol):
 
 
 class Queued(Booked, Protocol):
-    """``unreserved``: bytes that it holds besides; negative where it has reserved too much."""
+    """A request in the queue."""
 
-    unreserved: int
+    def charge(self) -> int:
+        """Add to ``cost`` the bytes that it holds besides, and say how many; fewer than none where it had
+        reserved too much. Asked once, as it is queued."""
+        ...
 
 
 T = TypeVar("T", bound=Queued)
@@ -67,15 +70,40 @@ class Buffer(Generic[T]):
         self.limit_bytes = limit_bytes
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)  # requests were settled, or bytes came free
-        self.reserved = 0  # bytes
         self.closed_reason = ""  # once set, every request is dropped with it
         self.without_content: Counter[str] = Counter()
-        self.asleep = True
         self.wake = wake
+        self.incoming: deque[T] = deque()  # while they are fewer than ``free``, one may be appended as it is
+        self.free = 0
+        self._reserved = 0  # bytes
+        self._asleep = True
         self._taken = 0  # requests taken and not settled
         self._forked = False
-        self._incoming: deque[T] = deque()
         self._queue: deque[T] = deque()
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of the bound that are taken, but for those in ``incoming``."""
+        return self._reserved
+
+    @property
+    def asleep(self) -> bool:
+        """Whether who empties the queue wants to be woken. For that thread to say."""
+        return self._asleep
+
+    @asleep.setter
+    def asleep(self, asleep: bool) -> None:
+        with self.lock:
+            self._asleep = asleep
+            self._reserve(0)
+
+    def _reserve(self, size: int) -> None:
+        """With the lock. 0 bytes: what else ``free`` depends on has changed."""
+        self._reserved += size
+        if self._asleep or self.closed_reason:
+            self.free = 0
+        else:
+            self.free = max(0, (self.limit_bytes - self._reserved) // FREE_BYTES - _THREADS)
 
     @property
     def pending(self) -> int:
@@ -86,9 +114,9 @@ class Buffer(Generic[T]):
     def reserve(self, size: int) -> bool:
         """Take ``size`` bytes of the bound; False, and nothing taken, where there is no room."""
         with self.lock:
-            if self.reserved + size > self.limit_bytes:
+            if self._reserved + size > self.limit_bytes:
                 return False
-            self.reserved += size
+            self._reserve(size)
             return True
 
     def reserve_waiting(self, size: int, timeout: float) -> bool:
@@ -96,15 +124,15 @@ class Buffer(Generic[T]):
         with self.changed:
             size = min(size, self.limit_bytes)
             if not self.changed.wait_for(
-                lambda: self.closed_reason or self.reserved + size <= self.limit_bytes, timeout
+                lambda: self.closed_reason or self._reserved + size <= self.limit_bytes, timeout
             ):
                 return False
-            self.reserved += size
+            self._reserve(size)
             return True
 
     def release(self, size: int) -> None:
         with self.lock:
-            self.reserved -= size
+            self._reserve(-size)
 
     def sample_out(self, ts: int, service: str, route: str) -> None:
         with self.lock:
@@ -122,58 +150,59 @@ class Buffer(Generic[T]):
     def offer(self, item: T) -> str:
         """Queue an item. Never waits. "", or why it was not taken: then its bytes are free again, and it is
         for the caller to book."""
-        incoming = self._incoming
-        if self.closed_reason or self.reserved + FREE_BYTES * (len(incoming) + _THREADS) > self.limit_bytes:
-            return self._offer_exactly(item)
-        incoming.append(item)
-        if self.asleep:
-            self.wake()
-        # Closed in between: whoever empties the queue may have gone.
-        return self._withdraw(item) if self.closed_reason else ""
+        if len(self.incoming) >= self.free:
+            return self.offer_exactly(item)
+        self.incoming.append(item)
+        return "" if self.free else self.look_again(item)
 
-    def _offer_exactly(self, item: T) -> str:
+    def offer_exactly(self, item: T) -> str:
+        """:meth:`offer` where ``free`` allows no append."""
         with self.lock:
-            if self._incoming:
+            if self.incoming:
                 self.collect()
             reason = self.closed_reason
-            if not reason and item.unreserved > 0 and self.reserved + item.unreserved > self.limit_bytes:
+            more = item.charge()
+            if not reason and more > 0 and self._reserved + more > self.limit_bytes:
                 reason = Drop.BUFFER_FULL
+            self._reserve(more - item.cost if reason else more)
             if reason:
-                self.reserved -= item.cost
                 return reason
-            self._count(item)
-        if self.asleep:
+            self._queue.append(item)
+        if self._asleep:
             self.wake()
         return ""
 
-    def _withdraw(self, item: T) -> str:
+    def look_again(self, item: T) -> str:
+        """:meth:`offer` where ``free`` is 0 after an append: whoever empties the queue may sleep, or be gone."""
+        if self._asleep:
+            self.wake()
+        if not self.closed_reason:
+            return ""
         with self.lock:
             try:
-                self._incoming.remove(item)
+                self.incoming.remove(item)
             except ValueError:
                 return ""  # it was collected
-            self.reserved -= item.cost
+            self._reserve(item.charge() - item.cost)
             return self.closed_reason
-
-    def _count(self, item: T) -> None:
-        self.reserved += item.unreserved
-        item.cost += item.unreserved
-        item.unreserved = 0
-        self._queue.append(item)
 
     def collect(self) -> None:
         """Count exactly what has come since. Before that it is in no number that this class tells."""
         with self.lock:
-            for _ in range(len(self._incoming)):
-                try:
-                    item = self._incoming.popleft()
-                except IndexError:
-                    return  # a garbage collection in between came here itself
-                self._count(item)
+            coming = len(self.incoming)
+            self.free = max(0, self.free - coming)  # what is being counted leaves no room before it is
+            try:
+                for _ in range(coming):
+                    item = self.incoming.popleft()
+                    self._reserved += item.charge()
+                    self._queue.append(item)
+            except IndexError:
+                pass  # a garbage collection in between came here itself
+            self._reserve(0)
 
     def put(self, item: T) -> bool:
         """Queue an item whose bytes are reserved. Never waits. False: closed, and it was dropped."""
-        reason = self._offer_exactly(item)
+        reason = self.offer_exactly(item)
         if reason:
             self.refuse(item.ts, item.service, item.route, reason)
         return not reason
@@ -208,13 +237,15 @@ class Buffer(Generic[T]):
     def reprice(self, costs: Iterable[tuple[T, int]]) -> None:
         """Taken items take up so many bytes from now on; encoded, a stream is a fraction of what came."""
         with self.lock:
+            size = 0
             for item, cost in costs:
-                self.reserved += cost - item.cost
+                size += cost - item.cost
                 item.cost = cost
+            self._reserve(size)
 
     def queued(self) -> int:
         """Requests that can be taken, the uncollected ones included."""
-        return len(self._queue) + len(self._incoming)
+        return len(self._queue) + len(self.incoming)
 
     def settle(self, items: Iterable[Booked], row: Row, reason: str = "") -> None:
         """Each taken item is settled exactly once: ``mirrored``, or ``dropped`` with a reason."""
@@ -223,7 +254,7 @@ class Buffer(Generic[T]):
         with self.changed:
             for (minute, service, route), count in counts.items():
                 self.ledger.add(minute, service, route, row, reason, count)
-            self.reserved -= sum([item.cost for item in items])
+            self._reserve(-sum([item.cost for item in items]))
             self._taken -= len(items)
             self.changed.notify_all()
 
@@ -231,6 +262,7 @@ class Buffer(Generic[T]):
         """Refuse, with ``reason``, whatever comes from now on."""
         with self.changed:
             self.closed_reason = reason
+            self._reserve(0)
             self.changed.notify_all()
 
     def disown(self) -> None:
@@ -239,8 +271,9 @@ class Buffer(Generic[T]):
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.closed_reason = Drop.SHUTDOWN
+        self.free = 0
         self._forked = True
-        self._incoming.clear()
+        self.incoming.clear()
 
 
 def _counted(items: Iterable[Booked]) -> Counter[tuple[int, str, str]]:

@@ -3,10 +3,13 @@
 Nothing here parses, copies, waits or raises. This is the service's path, so whatever can be left to the thread
 is: the id, the date, the route's redaction, what the service said around the call. What holds more than
 ``FREE_BYTES`` asks for room, by the block, and where there is none lets go of what it has, to be booked as dropped.
+
+Who walks this path has mostly slept just before, and pays for every instruction and every object that is in no
+cache any more. So the way of most exchanges is short, and what few of them need is looked for off it.
 """
 
 from collections.abc import Mapping
-from time import perf_counter, time_ns
+from time import perf_counter
 
 from shadowlane.producers.buffer import FREE_BYTES, OVERHEAD_BYTES, Buffer
 from shadowlane.producers.context import Said
@@ -16,36 +19,66 @@ from shadowlane.producers.routes import Routes
 CHUNK_OVERHEAD_BYTES = 80  # the object of a piece of a stream, and the time when it came
 STREAM_FACTOR = 64  # a streamed event wraps some four characters in some 250 bytes
 
+# Of an exchange that is off the short way, ``room`` says where it is.
+_PIECES = -1  # what comes is counted piece by piece
+_BARE = -2  # nothing is held any more of what comes
+_OVER = -3
+_SHORT = -4  # over, without ever having left it
+
 
 class Source:
     """What all exchanges of one mirror in one process have in common."""
 
-    __slots__ = ("buffer", "max_bytes", "routes", "service")
+    __slots__ = ("buffer", "max_bytes", "room", "routes", "service")
 
     def __init__(self, buffer: "Buffer[Exchange]", service: str, routes: Routes, max_bytes: int) -> None:
         self.buffer = buffer
         self.service = service
         self.routes = routes
         self.max_bytes = max_bytes
+        self.room = min(max_bytes, FREE_BYTES - OVERHEAD_BYTES - CHUNK_OVERHEAD_BYTES)
 
 
 class Exchange:
-    """Made by ``Mirror.begin``. After ``finish`` it belongs to the mirror's thread.
+    """Made by ``Mirror.begin``, which sets the first line of its slots: an ``__init__`` would cost as much again.
+    After ``finish`` it belongs to the mirror's thread.
+
+    The short way is a small body given whole to ``request`` and a small one to ``end``: nothing is counted on it
+    but ``room``, the bytes that may still come. Whatever else happens begins with :meth:`_widen`.
 
     ``request_id`` is "" until the thread gives it one, where the service or the sampling needed none.
     ``left_out`` says why its content is not mirrored, "" if it is. ``error`` is a Failure or "". ``started``,
-    ``ended`` and ``chunk_times`` (of streams alone) are ``time.perf_counter`` seconds, ``ts`` is Unix
-    milliseconds.
+    ``ended`` and ``chunk_times`` (of streams alone) are ``time.perf_counter`` seconds, ``came`` is Unix
+    nanoseconds.
     """
 
     # What every exchange sets or asks for has a slot; what few of them have is a default of the class.
     __slots__ = (
-        *("__dict__", "__weakref__", "_answer", "_came", "_max_answer", "_route", "_said"),
-        *("body", "chunk_times", "chunks", "content_type", "cost", "ended", "finished", "full"),
-        *("left_out", "protocol", "source", "started", "status", "unreserved"),
+        *("body", "came", "protocol", "room", "said", "source", "started", "told_route"),
+        *("chunks", "content_type", "cost", "ended", "status"),
+        *("__dict__", "__weakref__", "_answer", "_max_answer", "unreserved"),
     )
+    source: Source
+    protocol: str
+    told_route: str  # by the attachment
+    said: Said
+    came: int
+    started: float
+    room: int
+    body: bytes
+    ended: float
+    status: int
+    content_type: str
+    chunks: list[bytes]
+    cost: int  # bytes reserved
+    unreserved: int  # bytes held that are not reserved yet
+    _answer: int  # bytes
+    _max_answer: int
     request_id: str = ""
     content_encoding: str = ""
+    chunk_times: list[float] | None = None
+    left_out: str = ""
+    full: bool = False  # the mirror had no room: nothing is held, and it will be dropped
     attempts: int = 1
     error: str = ""
     error_message: str = ""
@@ -54,31 +87,10 @@ class Exchange:
     _own_traceparent: str = ""
     _pieces: tuple[bytes, ...] = ()  # of a request's body that is still coming
 
-    def __init__(self, source: Source, route: str, protocol: str, said: Said) -> None:
-        self.source = source
-        self.protocol = protocol
-        self._route = route
-        self._said = said
-        self._came = time_ns()
-        self.started = perf_counter()
-        self.ended = 0.0
-        self.finished = False
-        self.body = b""
-        self.status = 0
-        self.content_type = ""
-        self.chunks: list[bytes] = []
-        self.chunk_times: list[float] | None = None
-        self.left_out = ""
-        self.full = False  # the mirror had no room: nothing is held, and it will be dropped
-        self.cost = 0  # bytes reserved
-        self.unreserved = OVERHEAD_BYTES  # bytes held that are not reserved yet
-        self._answer = 0  # bytes
-        self._max_answer = source.max_bytes
-
     @property
     def ts(self) -> int:
         """Unix milliseconds."""
-        return self._came // 1_000_000
+        return self.came // 1_000_000
 
     @property
     def service(self) -> str:
@@ -87,33 +99,37 @@ class Exchange:
     @property
     def route(self) -> str:
         """Redacted; for the mirror's thread."""
-        return self.source.routes.redacted(self._said.route or self._route)
+        return self.source.routes.redacted(self.said.route or self.told_route)
 
     @property
     def key(self) -> str:
-        return self._said.key or self._own_key
+        return self.said.key or self._own_key
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        return self._said.attributes
+        return self.said.attributes
 
     @property
     def traceparent(self) -> str:
-        return self._said.traceparent or self._own_traceparent
+        return self.said.traceparent or self._own_traceparent
 
     @property
     def arm(self) -> str:
         """Who served it, as the router said."""
-        return self._said.arm
+        return self.said.arm
 
     @property
     def stage(self) -> str:
         """The rollout's, as the router said."""
-        return self._said.stage if self._said.arm else ""
+        return self.said.stage if self.said.arm else ""
 
     @property
     def queued_at(self) -> float:
         return self.ended
+
+    @property
+    def finished(self) -> bool:
+        return self.room <= _OVER
 
     def say(self, key: str, traceparent: str) -> None:
         """What the attachment knows of it; what the service itself says comes first."""
@@ -122,35 +138,35 @@ class Exchange:
 
     def name_route(self, route: str) -> None:
         """The route is known only now. What the service itself said stays."""
-        self._route = route
+        self.told_route = route
 
     def request(self, body: bytes) -> None:
         """The request's body, whole."""
-        size = len(body)
-        if size > self.source.max_bytes:
+        room = self.room - len(body)
+        if room >= 0:
+            self.room = room
+            self.body = body
+        elif len(body) > self.source.max_bytes:
             self.leave_out("request_too_large")
-        elif not (self.left_out or self.full):
-            self.unreserved += size
-            if self.unreserved <= FREE_BYTES or self._reserve():
-                self.body = body
+        elif self._hold(len(body)):
+            self.body = body
 
     def request_piece(self, data: bytes, *, last: bool) -> None:
         """The request's body as it is read."""
         if last and not self._pieces:
             self.request(data)
-        elif self.wants_content():
-            if sum(map(len, self._pieces)) + len(data) > self.source.max_bytes:
-                self.leave_out("request_too_large")
-                return
-            self.unreserved += len(data)
-            if self.unreserved <= FREE_BYTES or self._reserve():
-                self._pieces += (data,)
-                if last:
-                    self.body, self._pieces = b"".join(self._pieces), ()
+        elif sum(map(len, self._pieces)) + len(data) > self.source.max_bytes:
+            self.leave_out("request_too_large")
+        elif self._hold(len(data)):
+            self._pieces += (data,)
+            if last:
+                self.body, self._pieces = b"".join(self._pieces), ()
 
     def respond(self, status: int, content_type: str = "", content_encoding: str = "") -> None:
         """An answer begins; what an earlier attempt had brought is let go."""
-        if self.status or self.chunks:
+        if self.room >= 0:
+            self._widen()
+        elif self.status or self.chunks:
             self.forget_response()
         self.status = status
         self.content_type = content_type
@@ -162,20 +178,23 @@ class Exchange:
 
     def chunk(self, data: bytes) -> None:
         """One more piece of the answer's body, as it came."""
-        if self.left_out or self.full:
+        if self.room >= 0:
+            self._widen()
+        if self.room != _PIECES:
             return
         size = len(data)
         self._answer += size
         if self._answer > self._max_answer:
             self.leave_out("response_too_large")
-            return
-        self.unreserved += size + CHUNK_OVERHEAD_BYTES
-        if self.unreserved <= FREE_BYTES or self._reserve():
+        elif self._hold(size + CHUNK_OVERHEAD_BYTES):
             self.chunks.append(data)
             if self.chunk_times is not None:
                 self.chunk_times.append(perf_counter())
 
     def forget_response(self) -> None:
+        """Another attempt begins."""
+        if self.room >= 0 or self.finished:
+            return  # nothing has come, or nothing more is asked for
         if self.chunks:
             self._let_go(self._answer + CHUNK_OVERHEAD_BYTES * len(self.chunks))
             self.chunks = []
@@ -186,48 +205,50 @@ class Exchange:
 
     def leave_out(self, why: str) -> None:
         """Mirror it without its content: nobody's answer is cut short in silence."""
+        if self.finished:
+            return
+        self._widen()
         if not self.left_out:
             self.left_out = why
         held = len(self.body) + sum(map(len, self._pieces))
         held += sum(map(len, self.chunks)) + CHUNK_OVERHEAD_BYTES * len(self.chunks)
-        self.body, self._pieces, self.chunks = b"", (), []
+        self._hold_nothing()
         if not self.full:
             self._let_go(held)
 
     def wants_content(self) -> bool:
-        return not (self.left_out or self.full)
+        return self.room >= _PIECES
 
     def stop_clock(self) -> None:
         """The answer is over, and what the service still does is none of its latency."""
+        self._widen()
         self.ended = perf_counter()
 
     def end(self, status: int, body: bytes, content_type: str = "", content_encoding: str = "") -> None:
         """The answer, whole, and the end of it: ``respond``, ``chunk`` and ``finish`` in one."""
-        if self.finished:
+        if len(body) > self.room or content_encoding:
+            if not self.finished:
+                self._widen()
+                self.ended = self.ended or perf_counter()
+                self.respond(status, content_type, content_encoding)
+                self.chunk(body)
+                self.finish()
             return
-        self.ended = self.ended or perf_counter()
-        size = len(body)
-        held = self.unreserved + size + CHUNK_OVERHEAD_BYTES
-        if (
-            held > FREE_BYTES
-            or size > self._max_answer
-            or self.left_out
-            or self.full
-            or self.status
-            or self.chunks
-        ):
-            self.respond(status, content_type, content_encoding)
-            self.chunk(body)
-            self.finish()
-            return
-        self.finished = True
+        self.ended = perf_counter()
+        self.room = _SHORT
         self.status = status
         self.content_type = content_type
-        if content_encoding:
-            self.content_encoding = content_encoding
-        self.chunks.append(body)
-        self.unreserved = held
-        reason = self.source.buffer.offer(self)
+        self.chunks = [body]
+        # Buffer.offer, without the call.
+        buffer = self.source.buffer
+        incoming = buffer.incoming
+        if len(incoming) < buffer.free:
+            incoming.append(self)
+            if buffer.free:
+                return
+            reason = buffer.look_again(self)
+        else:
+            reason = buffer.offer_exactly(self)
         if reason:
             self._refuse(reason)
 
@@ -235,19 +256,53 @@ class Exchange:
         """The answer is over. Queues it for Kafka, or books it as dropped; once, whoever calls again."""
         if self.finished:
             return
-        self.finished = True
-        if not self.ended:
-            self.ended = perf_counter()
+        self._widen()
+        self.room = _OVER
+        self.ended = self.ended or perf_counter()
         reason = Drop.BUFFER_FULL if self.full else self.source.buffer.offer(self)
         if reason:
             self._refuse(reason)
 
+    def charge(self) -> int:
+        """As ``Queued.charge``."""
+        if self.room == _SHORT:
+            self.cost = size = (
+                OVERHEAD_BYTES + CHUNK_OVERHEAD_BYTES + len(self.body) + len(self.chunks[0])
+            )
+            self.room = _OVER
+        else:
+            size, self.unreserved = self.unreserved, 0
+            self.cost += size
+        return size
+
     def _refuse(self, reason: str) -> None:
         source = self.source
-        route = source.routes.at_once(self._said.route or self._route)
+        route = source.routes.at_once(self.said.route or self.told_route)
         source.buffer.refuse(self.ts, source.service, route, reason)
         if source.buffer.asleep:
             source.buffer.wake()
+
+    def _widen(self) -> None:
+        """Leave the short way, if that is where it is: what comes from now on is counted as it comes."""
+        if self.room < 0:
+            return
+        self.room = _PIECES
+        self.unreserved = OVERHEAD_BYTES + len(self.body)
+        self.cost = 0
+        self.status = 0
+        self.content_type = ""
+        self.chunks = []
+        self.ended = 0.0
+        self._answer = 0
+        self._max_answer = self.source.max_bytes
+
+    def _hold(self, size: int) -> bool:
+        """Count what is about to be held; False where it may not be."""
+        self._widen()
+        if self.room != _PIECES:
+            return False
+        self.unreserved += size
+        return self.unreserved <= FREE_BYTES or self._reserve()
 
     def _reserve(self) -> bool:
         """False where the mirror has no room: then this exchange holds nothing any more."""
@@ -259,8 +314,12 @@ class Exchange:
         self.full = True
         self.source.buffer.release(self.cost)
         self.cost = self.unreserved = 0
-        self.body, self._pieces, self.chunks = b"", (), []
+        self._hold_nothing()
         return False
+
+    def _hold_nothing(self) -> None:
+        self.room = _BARE
+        self.body, self._pieces, self.chunks = b"", (), []
 
     def _let_go(self, size: int) -> None:
         self.unreserved -= size

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any, TypeVar
 
 from shadowlane.errors import ConfigError
@@ -89,7 +89,6 @@ class Mirror:
                     "no Kafka address: nothing is mirrored; set SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS",
                 )
         self._sampler = Sampler(self.settings.sample, self.settings.salt)
-        self._samples = self.settings.sample < 1
         self._left_out = "" if self.settings.content else "switched_off"
         self._redactor = Redactor(self.settings.redact)
         self._routes = Routes(
@@ -187,6 +186,7 @@ class Mirror:
 
         At the end of the process this happens by itself.
         """
+        self._takes_all = False
         self._pipeline.close(self.settings.exit_timeout if timeout is None else timeout)
 
     def stats(self) -> dict[str, Any]:
@@ -210,34 +210,40 @@ class Mirror:
         """For attachments: an eligible request comes in. None: it is booked already, nothing to capture."""
         context = said()
         request_id = ""
-        if self._samples or self._source.buffer.closed_reason:
+        if context.request_id or not self._takes_all:
             passed, request_id = self._let_pass(context, route, key)
             if not passed:
                 return None
-        elif context.request_id:
-            request_id = self._own_id(context)
-        if not self._exit_armed:
-            self._arm_exit()
-        exchange = Exchange(self._source, route, protocol, context)
-        if self._left_out:
-            exchange.left_out = self._left_out
+        exchange = Exchange()
+        exchange.source = source = self._source
+        exchange.protocol = protocol
+        exchange.told_route = route
+        exchange.said = context
+        exchange.room = source.room
+        exchange.body = b""
         if request_id:
             exchange.request_id = request_id
         if key or traceparent:
             exchange.say(key, traceparent)
-        if started is not None:
-            exchange.started = started
+        if self._left_out:
+            exchange.leave_out(self._left_out)
+        exchange.came = time_ns()
+        exchange.started = perf_counter() if started is None else started
         return exchange
 
     def _let_pass(self, context: Said, route: str, key: str) -> tuple[bool, str]:
         """(whether the request is captured, its id or ""); books it where it is not."""
+        if not self._exit_armed:
+            self._arm_exit()
         now = time_ns() // 1_000_000
         pipeline, service = self._pipeline, self.settings.service
-        closed = pipeline.buffer.closed_reason
-        if closed:
+        if closed := pipeline.buffer.closed_reason:
             pipeline.refuse(now, service, self._routes.at_once(context.route or route), closed)
             return False, ""
         request_id = self._own_id(context) if context.request_id else ""
+        if self.settings.sample >= 1:
+            self._takes_all = True
+            return True, request_id
         key = context.key or key
         # The thread would give it an id later; sampling without a key needs it now.
         request_id = request_id or (new_request_id(now) if not key else "")
@@ -264,6 +270,7 @@ class Mirror:
 
     def _start_empty(self) -> None:
         settings = self.settings
+        self._takes_all = False  # nothing to look at before a request is captured; the first one finds out
         self._pipeline = self._new_pipeline()
         self._source = Source(
             self._pipeline.buffer,

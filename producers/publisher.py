@@ -121,7 +121,7 @@ class Publisher:
 class _Ready:
     """A request in the buffer, encoded already."""
 
-    __slots__ = ("cost", "lines", "queued_at", "request_id", "route", "service", "ts", "unreserved")
+    __slots__ = ("cost", "lines", "queued_at", "request_id", "route", "service", "ts")
 
     def __init__(
         self, request_id: str, ts: int, service: str, route: str, cost: int, lines: tuple[bytes, bytes]
@@ -131,6 +131,9 @@ class _Ready:
         self.service = service
         self.route = route
         self.cost = cost
-        self.unreserved = 0
         self.lines = lines
         self.queued_at = time.perf_counter()
+
+    def charge(self) -> int:
+        """As ``Queued.charge``: all of it is reserved before."""
+        return 0

@@ -20,6 +20,11 @@ class Thing:
         self.cost = 0
         self.unreserved = held
 
+    def charge(self) -> int:
+        more, self.unreserved = self.unreserved, 0
+        self.cost += more
+        return more
+
 
 def offer(buffer: Buffer[Thing], size: int) -> str:
     """As an exchange does it: what is large is reserved before."""

@@ -23,8 +23,10 @@ class Thing:
         self.service = "shop"
         self.route = f"/route/{number % 3}"
         self.cost = size
-        self.unreserved = 0
         self.queued_at = now
+
+    def charge(self) -> int:
+        return 0
 
 
 def encode(thing: Thing) -> tuple[bytes, bytes]:
