@@ -266,9 +266,7 @@ class Exchange:
     def charge(self) -> int:
         """As ``Queued.charge``."""
         if self.room == _SHORT:
-            self.cost = size = (
-                OVERHEAD_BYTES + CHUNK_OVERHEAD_BYTES + len(self.body) + len(self.chunks[0])
-            )
+            self.cost = size = OVERHEAD_BYTES + CHUNK_OVERHEAD_BYTES + len(self.body) + len(self.chunks[0])
             self.room = _OVER
         else:
             size, self.unreserved = self.unreserved, 0
