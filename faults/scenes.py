@@ -142,13 +142,6 @@ DATA = Scene(
             "out-of-order", AGAIN, data.disordered, before=data.aside, mirror={"topic_prefix": data.ASIDE}
         ),
         Fault(
-            "late-answers",
-            "unpaired with the reason, counted once; the rest decides",
-            check=data.late_ones_are_unpaired,
-            arm="late",
-            rollout={"candidate": {"timeout_s": 60.0}},
-        ),
-        Fault(
             "poison-on-every-topic",
             "buried with its place; the traffic beside it as without",
             data.poison_everywhere,
@@ -156,6 +149,20 @@ DATA = Scene(
         ),
     ),
 )  # fmt: skip
+
+LATE = Scene(
+    "lateness",
+    (
+        Fault(
+            "late-answers",
+            "unpaired with the reason, counted once; the rest decides",
+            check=data.late_ones_are_unpaired,
+            arm="late",
+            rollout={"candidate": {"timeout_s": 120.0}},
+        ),
+    ),
+    wait_s=15.0,
+)
 
 PARTITIONS = Scene(
     "partitions",
@@ -380,6 +387,7 @@ SCENES = (
     STORE,
     NETWORK,
     DATA,
+    LATE,
     PARTITIONS,
     CANDIDATE,
     FUNCTIONS,

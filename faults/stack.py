@@ -241,7 +241,7 @@ def running(folder: Path, kind: str, plan: Plan) -> Iterator[Stack]:
         store.start()
         stack.callback(store.kill)
         store_proxy = stack.enter_context(Proxy(store_port, store_proxy_port).running())
-        late_s = plan.wait_s + 4
+        late_s = 3 * plan.wait_s  # where pairing is behind itself, too
         model = stack.enter_context(
             process(
                 [sys.executable, "-m", "faults.model", "--port", str(model_port), "--late-s", str(late_s)],
