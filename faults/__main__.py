@@ -50,7 +50,9 @@ class Row:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
     parser.add_argument("--broker", choices=("embedded", "kafka", "both"), default="both")
-    parser.add_argument("--only", default="", help="scenes or faults whose name has this in it")
+    parser.add_argument(
+        "--only", default="", help="scenes or faults whose name has this, or one of these, in it: kills,stops"
+    )
     parser.add_argument("--json", type=Path, help="where to write what was seen")
     parser.add_argument("--docs", type=Path, help="a page whose table to bring up to date: docs/faults.md")
     parser.add_argument("--keep", type=Path, help="a directory for the logs, which are else thrown away")
@@ -86,7 +88,7 @@ def write_page(page: Path, rows: list[Row]) -> None:
 
 
 def _asked(only: str, scene: Scene, fault: Fault) -> bool:
-    return only in scene.name or only in fault.name
+    return any(part in scene.name or part in fault.name for part in only.split(","))
 
 
 def _play(
