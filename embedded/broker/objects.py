@@ -21,6 +21,9 @@ from shadowlane.embedded.broker.log import Batch, PartitionLog, Read
 
 PAGE = 4096  # what a file takes at least
 RESERVE = 256 * 2**20  # what is left free on the disk, bytes
+AGAIN = 0.9
+"""Of a bound: below it, those that it has had refused are served again. Without a distance they would be in and out
+with each batch that is read, and each message that is given up costs its producer a new start."""
 TRIMMED_AT_ONCE = 2000  # batches
 LEFT = 8
 """Batches of a partition that are never freed: what its producers wrote last, see `_with_sequences`."""
@@ -209,9 +212,11 @@ class Objects:
         return self._over(unread)
 
     def _over(self, unread: int) -> str:
-        if unread >= 2 * self.limit:
+        before = self._usage.refusing
+        if unread >= 2 * self.limit * (AGAIN if before.startswith("all") else 1):
             return "all producers: what is unread takes twice the limit"
-        return "the mirrors: what is unread takes more than the limit" if unread >= self.limit else ""
+        full = unread >= self.limit * (AGAIN if before else 1)
+        return "the mirrors: what is unread takes more than the limit" if full else ""
 
     def _check_room(self, before: bytes, after: bytes) -> None:
         """Refuses a batch before it leaves a trace: here the broker notes its number in the producer's sequence.
@@ -240,7 +245,7 @@ class Objects:
         log.add(batch)
         size = _taken([batch], len(body))
         used, unread = self._usage.used + size, self._usage.unread + size
-        refusing = self._over(unread) or self._usage.refusing
+        refusing = self._over(unread) or self._usage.refusing  # only `tidy` lets them in again
         self._usage = Usage(used, unread, self.limit, refusing)
         return "0"
 
