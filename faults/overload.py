@@ -225,7 +225,7 @@ def all_but_the_dropped(case: Case, report: dict[str, Any]) -> str:
     free, full = ([s for n, s in calls if low <= n < high] for low, high in _halves(case))
     return (
         f"{ledger['scored']} of {traffic.sent} scored, {dropped} dropped ({_reasons(told_by)}), promote; "
-        f"a call's p99 {_p99(free):.0f} ms before, {_p99(full):.0f} ms while it was full"
+        f"a call took {_took(free)} before, {_took(full)} while it was full"
     )
 
 
@@ -235,8 +235,11 @@ def _halves(case: Case) -> tuple[tuple[int, int], tuple[int, int]]:
     return (full // 4, full // 2), (full - full // 8, full + full // 8)
 
 
-def _p99(seconds: list[float]) -> float:
-    return 1000 * sorted(seconds)[int(0.99 * len(seconds))] if seconds else 0.0
+def _took(seconds: list[float]) -> str:
+    if not seconds:
+        return "no time"
+    median, most = (1000 * sorted(seconds)[int(share * len(seconds))] for share in (0.5, 0.99))
+    return f"{median:.0f} ms (p99 {most:.0f})"
 
 
 def _reasons(reasons: dict[str, int]) -> str:

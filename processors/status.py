@@ -12,7 +12,7 @@ from shadowlane.errors import StoreError
 from shadowlane.processors.health import ask_health
 from shadowlane.processors.kafka import client_options
 from shadowlane.processors.lag import group_of, read_lag, reads
-from shadowlane.processors.pressure import told
+from shadowlane.processors.pressure import span, told
 from shadowlane.processors.store import connect, querying
 from shadowlane.schemas.config import Kafka, Settings
 
@@ -132,5 +132,5 @@ def _controller(settings: Settings, store: Part, timeout: float) -> Part:
         return Part(CONTROLLER, False, "none has led yet")
     holder, left = rows[0]
     if left < 0:
-        return Part(CONTROLLER, False, f"{holder} has not led for {-left / 1000:.0f} s")
+        return Part(CONTROLLER, False, f"{holder} has not led for {span(-left / 1000)}")
     return Part(CONTROLLER, True, f"{holder} leads")

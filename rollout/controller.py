@@ -29,6 +29,7 @@ from shadowlane.evaluators.gates.fold import Fold
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.units import digest, digest_sql
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
+from shadowlane.processors.store import refusal
 from shadowlane.processors.watch import Board, watching
 from shadowlane.rollout.alerts import Report
 from shadowlane.rollout.evidence import Keeper, Stage
@@ -379,7 +380,7 @@ def _poll(controller: Controller) -> None:
     try:
         poll = controller.poll()
     except StoreError as exc:
-        progress.could_not_poll()
+        progress.could_not_poll(refusal(exc))
         log.error("no decision now, and none is lost: %s", exc)
         return
     progress.polled(leads=poll.leads, failed=bool(poll.failed), decisions=poll.decisions, states=poll.states)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from shadowlane import metrics
+from shadowlane.processors.pressure import span
 from shadowlane.processors.watch import Family, Waiting, figure, figures
 from shadowlane.rollout.alerts import Report
 from shadowlane.rollout.state import Entry, State
@@ -19,6 +20,7 @@ class Progress:
     polls: Counter[str] = field(default_factory=Counter)  # by role
     failed_polls: int = 0
     last_failed: bool = False
+    refused: str = ""  # how the store did, where a poll could not ask it
     polled_at: float = 0.0
     states: dict[str, State] = field(default_factory=dict)
     decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -34,14 +36,16 @@ class Progress:
         self.states = {state.rollout: state for state in states}
         for entry in decisions:
             self.decisions[entry.state.rollout, entry.event] += 1
-        self.last_failed = failed
+        self.last_failed, self.refused = failed, ""
         if failed:
             self.failed_polls += 1
         else:
             self.polled_at = time.time()
 
-    def could_not_poll(self) -> None:
+    def could_not_poll(self, refused: str) -> None:
+        """``refused``: how the store did not let itself be asked, in words for everybody."""
         self.failed_polls += 1
+        self.refused = refused
         self.last_failed = True
 
     def told(self, report: Report) -> None:
@@ -56,13 +60,15 @@ class Progress:
 
     def waiting(self) -> Waiting:
         """From any thread."""
+        if self.refused:
+            return {"the store": f"{self.refused}; nothing is decided meanwhile"}
         return {"a good poll": "its last one failed; its log says why"} if self.last_failed else {}
 
     def doing(self) -> str:
         """In a few words. From any thread."""
         if not self.polled_at:
             return "no good poll yet"
-        return f"last good poll {time.time() - self.polled_at:.0f} s ago"
+        return f"last good poll {span(time.time() - self.polled_at)} ago"
 
     def figures(self) -> Iterator[Family]:
         """From any thread. Rollouts' states are told by the one that leads."""

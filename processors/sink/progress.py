@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from shadowlane import metrics
+from shadowlane.processors.pressure import span
 from shadowlane.processors.watch.figures import Family, Histogram, distribution, figure
 from shadowlane.processors.watch.waits import Waiting
 
@@ -37,7 +38,7 @@ class Progress:
     def doing(self) -> str:
         """In a few words. From any thread."""
         last = (
-            f"last insert {time.time() - self.inserted_at:.0f} s ago" if self.inserted_at else "no insert yet"
+            f"last insert {span(time.time() - self.inserted_at)} ago" if self.inserted_at else "no insert yet"
         )
         return f"reading waits; {last}" if self.paused else last
 
