@@ -195,6 +195,7 @@ def _until_full(case: Case, make_room: Callable[[], None]) -> None:
         case.note(f"room again after {time.monotonic() - began:.0f} s")
         dropped = sum(traffic.mirror.stats()["dropped"].values())
         case.await_sent(1.0)
+    case.note(f"the mirror says: {traffic.mirror.stats()['last_problem']}")
     case.evidence |= {"registry": registry, "full_at": full_at, "dropped_by_then": dropped}
 
 
