@@ -41,14 +41,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sink": {"max_bytes": 8 * 2**20},
 }
 
+FETCHED_MB = 32 + 16  # by the Kafka client: queued.max.messages.kbytes and one fetch
 ALLOWED_MB: dict[str, float] = {
-    "worker": 32 + 64 + 32,  # read and not finished, written and not acknowledged, fetched and not read
+    "worker": 32 + 64 + FETCHED_MB,  # read and not finished, written and not acknowledged
     "pairing": 2 * 16
     + 64
     + 32,  # halves of either side, written and not acknowledged, on their way to the agents
-    "sink": 3 * 8
-    + 25
-    + 32,  # a block, its body, the next one's rows; a hundred envelopes at once; fetched and not read
+    "sink": 3 * 8 + 25 + FETCHED_MB,  # a block, its body, the next one's rows; a hundred envelopes at once
     "controller": 32,
     SERVICE: 3 * MIRROR_MB + 32,  # what waits, its envelopes in the client's queue, the answers under way
     "broker": 64,

@@ -44,6 +44,8 @@ def consumer_options(kafka: Kafka, client_id: str, group: str) -> dict[str, Any]
         # Above the broker's own wait it costs latency; the embedded broker gives nothing at 1 ms.
         "fetch.wait.max.ms": 20,
         "fetch.message.max.bytes": 4 * 2**20,
+        # After a long absence each fetch is full. One of all partitions comes on top of what is queued already.
+        "fetch.max.bytes": 16 * 2**20,
         "queued.max.messages.kbytes": 32 * 1024,
         **client_options(kafka, client_id),
     }
