@@ -1,7 +1,9 @@
 """``mirror.asgi``: the JSON requests of a web service, as pure ASGI middleware.
 
 Messages pass through as they come, before anything is noted of them; streamed answers stay streamed.
-WebSockets, lifespan and requests whose content type is not JSON pass untouched and are not eligible.
+WebSockets and requests whose content type is not JSON pass untouched and are not eligible. The lifespan passes too, and
+at its end what the mirror holds is sent: uvicorn then ends the process by the signal that it got, and no handler of
+Python's runs after that.
 """
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -22,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class MirrorMiddleware:
-    """``app``, mirrored. ``routes``: only paths that start with one of them; None is all."""
+    """``app``, mirrored. ``routes``: only paths that start with one of them; None is all, and () is none."""
 
     def __init__(self, mirror: "Mirror", app: Any, routes: Collection[str] | None = None) -> None:
         self.mirror = mirror
@@ -36,6 +38,9 @@ class MirrorMiddleware:
         return getattr(self.app, name)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope.get("type") == "lifespan":
+            await self.app(scope, receive, self._flushing(send))
+            return
         tee = self._tee(scope)
         if tee is None:
             await self.app(scope, receive, send)
@@ -56,6 +61,17 @@ class MirrorMiddleware:
             tee.over(scope, error)
             raise
         tee.over(scope, None)
+
+    def _flushing(self, send: Send) -> Send:
+        """``send``, and before it says that the application has shut down, all that is left goes to Kafka."""
+
+        async def send_after_flush(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                # Blocks for exit_timeout at most, and nobody: connections and background tasks are over.
+                self.mirror.flush(self.mirror.settings.exit_timeout)
+            await send(message)
+
+        return send_after_flush
 
     def _tee(self, scope: MutableMapping[str, Any]) -> "_Tee | None":
         """None: not ours to see."""

@@ -120,7 +120,7 @@ class Mirror:
 
     def asgi(self, app: Any, *, routes: Collection[str] | None = None) -> Any:
         """``app`` with every JSON request and its answer mirrored; or those whose path starts with one of
-        ``routes``."""
+        ``routes``; with ``()`` none. As the application's lifespan ends, what is left is sent."""
         from shadowlane.producers.asgi import MirrorMiddleware
 
         return MirrorMiddleware(self, app, routes) if self.enabled else app

@@ -1,6 +1,6 @@
 """An example service whose model is chosen by the router: a help desk that answers questions.
 
-The mirror takes three lines, the router the lines marked 4 to 6. While a rollout goes on, 5%, 25%, … of the users are
+The mirror takes the lines marked 1 to 3 and 7, the router 4 to 6. While a rollout goes on, 5%, 25%, … of the users are
 answered by the candidate, each user always by the same version; a rollback is heard within a second. Where Kafka
 is away at the start, every user is answered by MODEL, as without a router.
 
@@ -48,7 +48,8 @@ async def health(request: Request) -> Response:
     return JSONResponse({"up": True, "mirror": mirror.stats(), "router": router.stats()})
 
 
-app = Starlette(routes=[Route("/ask", ask, methods=["POST"]), Route("/health", health)])
+help_desk = Starlette(routes=[Route("/ask", ask, methods=["POST"]), Route("/health", health)])
+app = mirror.asgi(help_desk, routes=())  # 7: as it closes, what the mirror holds is sent
 
 
 def main() -> None:

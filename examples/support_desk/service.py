@@ -1,10 +1,10 @@
 """The example service: the support desk of Holm & Hedge, a shop for house and garden.
 
 A ticket comes in, a model triages it, its answer goes back as JSON. That is all there is to the service; the
-five lines that attach it to shadowlane are marked. The mirror (1 to 3) puts each request to the model onto Kafka with
+six lines that attach it to shadowlane are marked. The mirror (1 to 3) puts each request to the model onto Kafka with
 the answer that it got, and the other version is asked beside it. The router (1, 4, 5) says which version answers a
 customer: always the same one, until the rollout goes on. The desk waits for neither; while Kafka is away it answers
-as before.
+as before. As the desk closes, what the mirror still holds is sent (6).
 
     OPENAI_BASE_URL=… OPENAI_API_KEY=… python service.py --port 8000
     curl -d '{"id": "T-0001", "language": "en", "channel": "chat", "customer": "C-1", "text": "…"}' \
@@ -73,7 +73,8 @@ async def health(request: Request) -> Response:
     return JSONResponse({"up": True, "mirror": mirror.stats(), "router": router.stats()})
 
 
-app = Starlette(routes=[Route("/triage", triage, methods=["POST"]), Route("/health", health)])
+desk = Starlette(routes=[Route("/triage", triage, methods=["POST"]), Route("/health", health)])
+app = mirror.asgi(desk, routes=())  # 6
 
 
 def main() -> None:

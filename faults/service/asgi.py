@@ -25,4 +25,4 @@ async def answer(request: Request) -> Response:
     return PlainTextResponse(done.choices[0].message.content)
 
 
-app = Starlette(routes=[Route("/", answer, methods=["POST"])])
+app = mirror.asgi(Starlette(routes=[Route("/", answer, methods=["POST"])]), routes=())

@@ -1,8 +1,13 @@
 """The ASGI middleware on a real server, beside the same application without it."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +22,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from tests.producers.support import FakeMirror
+from tests.producers.support import FakeMirror, read_all, topics_on
+from tests.services import KafkaAddress, free_port
 
 
 async def echo(request: Request) -> Response:
@@ -221,14 +227,13 @@ def test_only_the_routes_asked_for(fake: FakeMirror) -> None:
     assert sorted(r.route for r in fake.sent().requests) == ["/b", "/b/2"]
 
 
-@pytest.mark.parametrize("kind", ["websocket", "lifespan"])
-def test_other_scopes_are_handed_on_untouched(fake: FakeMirror, kind: str) -> None:
+def test_a_websocket_is_handed_on_untouched(fake: FakeMirror) -> None:
     got: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         got.append((scope, receive, send))
 
-    scope = {"type": kind}
+    scope = {"type": "websocket"}
 
     async def run() -> None:
         await fake.mirror.asgi(app)(scope, receive, send)
@@ -259,3 +264,39 @@ def test_the_application_stays_reachable_behind_it(fake: FakeMirror) -> None:
     app = application()
     app.state.answer = 42
     assert fake.mirror.asgi(app).state.answer == 42
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+def test_what_is_left_is_sent_before_uvicorn_ends_by_its_signal(
+    kafka: KafkaAddress, options: tuple[str, ...]
+) -> None:
+    count, port = 30, free_port()
+    with topics_on(kafka.bootstrap_servers, f"t{uuid.uuid4().hex[:8]}") as topics:
+        environment = {
+            "SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "SHADOWLANE_KAFKA__TOPIC_PREFIX": topics.prefix,
+            "SHADOWLANE_MIRROR__EXIT_TIMEOUT": "30",
+        }
+        command = [sys.executable, "-m", "uvicorn", "tests.producers.uvicorn_service:app"]
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--log-level", "warning", *options], env=os.environ | environment
+        )
+        try:
+            transport = httpx2.HTTPTransport(retries=10)  # while it starts
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", transport=transport) as client:
+                answers = [client.get("/", params={"question": f"abc{n}"}).text for n in range(count)]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == (0 if options else -signal.SIGTERM)
+        assert answers == [f"abc{n}"[::-1] for n in range(count)]
+        sent = read_all(kafka.bootstrap_servers, topics, lambda s: s.rows["mirrored"] == count)
+    assert sent.rows["eligible"] == sent.rows["mirrored"] == count
+    assert len(sent.requests) == len(sent.served) == count
+
+
+def test_an_application_without_a_lifespan_is_left_as_it_is(fake: FakeMirror) -> None:
+    async def without(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("HTTP alone")
+
+    with pytest.raises(RuntimeError, match="HTTP alone"):
+        drive(fake.mirror.asgi(without), {"type": "lifespan"}, {"type": "lifespan.startup"})
