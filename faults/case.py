@@ -79,7 +79,7 @@ class Case:
     def await_sent(self, share: float) -> None:
         self.traffic.await_sent(share)
 
-    def await_stored(self, share: float, timeout: float = 60.0) -> None:
+    def await_stored(self, share: float, timeout: float = 150.0) -> None:
         """Until the store has so much of this service's traffic."""
         wait_until(lambda: self.stored() >= share * self.count, f"{share:.0%} stored", timeout)
 

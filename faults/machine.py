@@ -98,7 +98,7 @@ def _library() -> str:
 def own_clock(file: Path) -> dict[str, str]:
     """The environment of a process whose clock is set by ``file``: seconds beside the machine's, as ``+3600``."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("+0\n")
+    _set(file, 0)
     return {
         "LD_PRELOAD": _library(),
         "FAKETIME_TIMESTAMP_FILE": str(file),
@@ -108,15 +108,22 @@ def own_clock(file: Path) -> dict[str, str]:
     }
 
 
+def _set(file: Path, seconds: int) -> None:
+    """In one piece: who reads it at that moment must not find it empty."""
+    new = file.with_suffix(".new")
+    new.write_text(f"{seconds:+d}\n")
+    new.replace(file)
+
+
 def jumps(clock: str, seconds: int) -> Inject:
     """The clock of the components, or of the store, jumps in the middle, and jumps back at the end."""
 
     def inject(case: Case) -> None:
         file = case.stack.system.folder / "clocks" / clock
         case.await_sent(0.3)
-        file.write_text(f"{seconds:+d}\n")
+        _set(file, seconds)
         case.await_sent(0.8)
         case.await_stored(0.5)
-        file.write_text("+0\n")
+        _set(file, 0)
 
     return inject
