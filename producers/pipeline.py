@@ -21,7 +21,7 @@ from shadowlane.schemas.topics import Topics
 
 ROUND_S = 0.01
 IDLE_S = 1.0
-SLICE_S = 100e-6
+SLICE_S = 200e-6
 REST_S = 20e-6
 
 T = TypeVar("T", bound=Item)

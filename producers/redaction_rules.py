@@ -270,6 +270,13 @@ def _may_hold_ipv4(look: Look) -> bool:
     return look.digit and (look.foreign or _DOTTED.search(look.shape) is not None)
 
 
+def _may_hold_ipv6(look: Look) -> bool:
+    text = look.text
+    if ":" not in text or text.count(":") < 3:
+        return False
+    return "::" in text or _SEVEN_COLONS.search(text) is not None
+
+
 def _ip(match: re.Match[str]) -> str:
     text = match.group()
     try:
@@ -301,14 +308,7 @@ RULES: tuple[Rule, ...] = (
     (_may_hold_ssn, _sub(_SSN, "[ssn]")),
     (_may_hold_phone, _sub(_PHONE, "[phone]")),
     (_may_hold_ipv4, _sub(_IPV4, _ip)),
-    (
-        lambda look: (
-            ":" in look.text
-            and look.text.count(":") > 2
-            and ("::" in look.text or _SEVEN_COLONS.search(look.text))
-        ),
-        _sub(_IPV6, _ip),
-    ),
+    (_may_hold_ipv6, _sub(_IPV6, _ip)),
 )
 
 _OF_DIGITS = (_may_hold_card, _may_hold_ssn, _may_hold_phone, _may_hold_iban, _may_hold_ipv4)
