@@ -9,6 +9,10 @@ the last pair can be read; the CPU is that of the whole process in this time. Ev
 all take turns within one run. `BENCH_PEERS` names the Python of a venv with requirements-peers.txt (`make bench` makes
 one): without it the peers are left out.
 
+The scorers' own share is what would be saved if they took no time: the CPU with the default scorers less the CPU with
+scorers that say at once, of each pair, what the same scorer said of the first. All around them stays: that they are
+called, what they say is checked and weighed, and the pair carries it.
+
 The loop is what one would write by hand: confluent-kafka, a dict, produce. It keeps no promise: what it has
 read and not paired is lost when it stops, and it knows no scores, no expiry and no repetitions.
 """
@@ -30,16 +34,15 @@ from uuid import uuid4
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.cimpl import Producer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import pairing_peers
+from benchmarks import pairing_peers, pairing_ways
 from benchmarks.pairing_data import Lines, Load, configure, fill, records
 from benchmarks.system import free_ports
 from shadowlane.embedded.kafka import Cluster
 from shadowlane.evaluators.scorers.registry import find, make
-from shadowlane.processors.kafka import client_options, producer_options
-from shadowlane.schemas.codec import decode, pack
+from shadowlane.processors.kafka import client_options
+from shadowlane.schemas.codec import decode
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Response
 from tests.services import embedded_broker  # found where the script is run from
@@ -49,6 +52,7 @@ ROUNDS = 3
 LOAD = Load()
 WAYS = {
     "faust_scored": "pairing in Faust, the default scorers",
+    "faust_echo": "the same, scorers that say again what they said first",
     "faust": "pairing in Faust, no scorers",
     "quix": "quixstreams, RocksDB and changelog, a record a message",
     "quix_envelopes": "quixstreams, RocksDB and changelog, the same envelopes",
@@ -60,6 +64,8 @@ ALONE = {
     "scorers_alone": "the default scorers' functions alone",
 }
 BROKERS = {"embedded": "the embedded broker", "apache": "Apache Kafka"}
+# The floor and the other form of a peer are no other there.
+ONLY_EMBEDDED = ("quix", "plain_loop")
 PEERS = os.path.abspath(peers) if (peers := os.environ.get("BENCH_PEERS")) else ""
 
 
@@ -85,6 +91,7 @@ def run() -> dict[str, Any]:
 
 def table(name: str, bootstrap: str, lines: Lines) -> dict[str, Any]:
     ways = [way for way in WAYS if PEERS or not way.startswith(("quix", "bytewax"))]
+    ways = [way for way in ways if name == "embedded" or way not in ONLY_EMBEDDED]
     found: dict[str, list[Measured]] = defaultdict(list)
     for _ in range(ROUNDS):
         for way in ways:
@@ -103,17 +110,13 @@ def table(name: str, bootstrap: str, lines: Lines) -> dict[str, Any]:
             print(
                 f"{label:<58}{statistics.median(rates):>9,.0f}{min(rates):>9,.0f}{max(rates):>9,.0f}{cpu:>13.1f}"
             )
-    # Of the same round, so that it is the same hour: the machine may be another one's too.
-    share = statistics.median(
-        alone.cpu_us / with_them.cpu_us
-        for alone, with_them in zip(found["scorers_alone"], found["faust_scored"], strict=True)
-    )
-    print(f"the scorers' own share of the CPU with the default scorers on: {share:.0%}\n")
+    share = scorers_share(found)
+    print(f"the scorers' own share of the CPU with the default scorers on: {share:.0%}\n", flush=True)
     return result | {"scorers_share": round(share, 3)}
 
 
 def growth(name: str) -> None:
-    """How the Faust app's rate changes with the payload, the partitions and the processes; prints a table."""
+    """How the Faust app's rate, and the scorers' share, change with what is given; prints a table."""
     each = {
         "1 KB": (LOAD, 1),
         "16 KB": (replace(LOAD, pairs=4_000, size=16 * 1024, envelope=8), 1),
@@ -123,16 +126,26 @@ def growth(name: str) -> None:
         "16 partitions": (replace(LOAD, partitions=16), 1),
         "2 processes": (LOAD, 2),
     }
-    print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'floor':>12}")
+    print(f"{'':<26}{'no scorers':>12}{'CPU µs':>9}{'scorers':>12}{'CPU µs':>9}{'share':>8}{'floor':>12}")
     with broker(name) as bootstrap:
         for label, (load, processes) in each.items():
-            lines = records(load)
+            lines, found = records(load), defaultdict[str, list[Measured]](list)
+            for _ in range(ROUNDS):
+                for way in ("faust", "faust_echo", "faust_scored"):
+                    found[way].append(measure(way, bootstrap, lines, load, processes))
             row = f"{label:<26}"
             for way in ("faust", "faust_scored"):
-                rounds = [measure(way, bootstrap, lines, load, processes) for _ in range(ROUNDS)]
-                row += f"{statistics.median(m.rate for m in rounds):>12,.0f}"
-                row += f"{statistics.median(m.cpu_us for m in rounds):>9,.0f}"
-            print(f"{row}{floor(lines, load).rate:>12,.0f}", flush=True)
+                row += f"{statistics.median(m.rate for m in found[way]):>12,.0f}"
+                row += f"{statistics.median(m.cpu_us for m in found[way]):>9,.0f}"
+            print(f"{row}{scorers_share(found):>8.0%}{floor(lines, load).rate:>12,.0f}", flush=True)
+
+
+def scorers_share(found: dict[str, list[Measured]]) -> float:
+    """Of all CPU. By round, so that what is compared is of the same hour: the machine may be another's too."""
+    return statistics.median(
+        1 - without.cpu_us / with_them.cpu_us
+        for without, with_them in zip(found["faust_echo"], found["faust_scored"], strict=True)
+    )
 
 
 @contextmanager
@@ -163,7 +176,9 @@ def memory(name: str) -> None:
                 update={"pairing": settings.pairing.model_copy(update={"max_waiting_bytes": bound})}
             )
             fill(settings, {0: ([lines[0][0][0]], [])}, load)  # so that all is loaded
-            with process([sys.executable, __file__, "child", "faust", settings.model_dump_json()]) as child:
+            with process(
+                [sys.executable, pairing_ways.__file__, "faust", settings.model_dump_json()]
+            ) as child:
                 assert child.stdout is not None
                 child.stdout.readline()
                 time.sleep(2)
@@ -181,8 +196,8 @@ def resident(pid: int) -> int:
 
 def measure(way: str, bootstrap: str, lines: Lines, load: Load, processes: int = 1) -> Measured:
     prefix = f"bench-{uuid4().hex[:8]}"
-    settings = configure(bootstrap, prefix, load, scored=way == "faust_scored")
-    command = [sys.executable, __file__, "child", way, settings.model_dump_json()]
+    settings = configure(bootstrap, prefix, load, scored=way in ("faust_scored", "faust_echo"))
+    command = [sys.executable, pairing_ways.__file__, way, settings.model_dump_json()]
     if way.startswith(("quix", "bytewax")):
         command = [PEERS, pairing_peers.__file__, way, bootstrap, prefix]
     if processes == 1:
@@ -240,50 +255,6 @@ def last_pair(settings: Settings, children: list[subprocess.Popen[bytes]], load:
     return last
 
 
-def faust_app(settings: Settings) -> None:
-    from shadowlane.processors.app import run as pair
-    from shadowlane.processors.pairing.service import Pairing
-
-    clock, take = pairing_peers.Clock(), Pairing.take
-
-    def first_take(self: Pairing, *arguments: Any, **named: Any) -> None:
-        clock.start()
-        Pairing.take = take  # type: ignore[method-assign]  # the clock starts once, and costs nothing after
-        take(self, *arguments, **named)
-
-    Pairing.take = first_take  # type: ignore[method-assign]
-    pair(settings)
-
-
-def plain_loop(settings: Settings) -> None:
-    topics, partitions = settings.kafka.topics, range(settings.kafka.partitions)
-    options: dict[str, Any] = {"group.id": "plain", "fetch.wait.max.ms": 20, "enable.auto.commit": False}
-    consumer = Consumer(client_options(settings.kafka, "plain") | options)
-    consumer.assign([TopicPartition(t, n, 0) for t in (topics.served, topics.shadow) for n in partitions])
-    producer, clock = Producer(producer_options(settings.kafka, "plain")), pairing_peers.Clock()
-    waiting: dict[str, dict[str, Any]] = {}
-    out: dict[int, list[bytes]] = {n: [] for n in partitions}
-    while True:
-        for message in consumer.consume(1000, 0.05):
-            clock.start()
-            for line in (message.value() or b"").split(b"\n"):
-                half = orjson.loads(line)
-                other = waiting.pop(half["request_id"], None)
-                if other is None:
-                    waiting[half["request_id"]] = half
-                    continue
-                partition = message.partition()
-                assert partition is not None
-                out[partition].append(orjson.dumps(pairing_peers.pair(other, half)))
-        for partition, pairs in out.items():
-            for start in range(0, len(pairs), LOAD.envelope):
-                producer.produce(
-                    topics.pairs, pack(pairs[start : start + LOAD.envelope]), partition=partition
-                )
-            pairs.clear()
-        producer.poll(0)
-
-
 def floor(lines: Lines, load: Load) -> Measured:
     started, cpu = time.perf_counter(), time.process_time()
     for served, shadow in lines.values():
@@ -318,9 +289,7 @@ def scorers_alone(lines: Lines, pairs: int = 4000) -> Measured:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["child"]:
-        {"plain_loop": plain_loop}.get(sys.argv[2], faust_app)(Settings.model_validate_json(sys.argv[3]))
-    elif sys.argv[1:2] in (["growth"], ["memory"]):
+    if sys.argv[1:2] in (["growth"], ["memory"]):
         {"growth": growth, "memory": memory}[sys.argv[1]](sys.argv[2])
     else:
         run()
