@@ -24,6 +24,9 @@ from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Respon
 THROTTLED = (429, 529)
 REMEMBERED = 1000  # kinds of exchanges
 R = TypeVar("R", MirroredRequest, Response)
+# A member of an enumeration takes longer to look up than a name.
+_CHAT = Protocol.OPENAI_CHAT
+_HARMLESS = (Failure.ABANDONED, Failure.CONNECTION)
 _ANSWER_KEPT = frozenset({"", Failure.ABANDONED, Failure.BAD_RESPONSE})
 
 
@@ -99,8 +102,7 @@ class ExchangeEncoder:
         model = parsed.get("model") if isinstance(parsed, dict) else None
         # As the service wrote it, where nothing was found: no number is written differently.
         body = orjson.Fragment(raw) if redacted is parsed and raw and b"\n" not in raw else redacted
-        is_chat = exchange.protocol == Protocol.OPENAI_CHAT
-        return body, model if is_chat and isinstance(model, str) else ""
+        return body, model if isinstance(model, str) and exchange.protocol == _CHAT else ""
 
     def _records(self, exchange: Exchange) -> tuple[MirroredRequest, Response]:
         """Both records, without their content and what says whose they are."""
@@ -140,7 +142,7 @@ class ExchangeEncoder:
             raise _LeftOutError(str(exc)) from exc
         if exchange.status >= 400:
             response.error_message = response.error_message or error_message(b"".join(chunks))
-        elif exchange.protocol == Protocol.OPENAI_CHAT:
+        elif exchange.protocol == _CHAT:
             self._read_chat(exchange, response, chunks)
         else:
             response.output = _text(b"".join(chunks))
@@ -161,7 +163,7 @@ class ExchangeEncoder:
         _take(found, response)
         if found.complete:
             # The last event came: that the connection was closed or broke after it harmed nobody.
-            if response.error in (Failure.ABANDONED, Failure.CONNECTION):
+            if response.error and response.error in _HARMLESS:
                 response.error = response.error_message = ""
         elif found.failed:
             response.error, response.error_message = Failure.HTTP, found.failed

@@ -79,7 +79,10 @@ def _json(value: Any, nested: int) -> Any:
         return _text(value, nested)
     if isinstance(value, list):
         items = [_json(item, nested) for item in value]
-        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        for new, old in zip(items, value, strict=True):
+            if new is not old:
+                return items
+        return value
     if isinstance(value, dict):
         return _object(value, nested)
     return value
@@ -89,9 +92,13 @@ def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
     members = []
     changed = False
     for name, member in value.items():
-        new_name, secret, opaque = _known_name(name) if len(name) <= _OFTEN else _name(name)
-        new: Any
-        new = "[secret]" if (secret or opaque) and _is_secret(secret, member) else _json(member, nested)
+        known = _known_name(name) if len(name) <= _OFTEN else _name(name)
+        new_name, new = name, member
+        if known is None:
+            new = _text(member, nested) if isinstance(member, str) else _json(member, nested)
+        else:
+            new_name, secret, opaque = known
+            new = "[secret]" if (secret or opaque) and _is_secret(secret, member) else _json(member, nested)
         changed = changed or new is not member or new_name != name
         members.append((new_name, new))
     if not changed:
@@ -104,13 +111,15 @@ def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
     return out
 
 
-def _name(name: str) -> tuple[str, bool, bool]:
-    """(a member's name, redacted; whether its value is a secret, and whether it may be one)."""
-    return (
+def _name(name: str) -> tuple[str, bool, bool] | None:
+    """(a member's name, redacted; whether its value is a secret, and whether it may be one); None of nearly all
+    names: as they are, and neither."""
+    known = (
         _text(name, 0),
         SECRET_KEYS.fullmatch(name) is not None,
         OPAQUE_KEYS.fullmatch(name) is not None,
     )
+    return None if known == (name, False, False) else known
 
 
 _known_name = lru_cache(4096)(_name)

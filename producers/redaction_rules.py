@@ -15,26 +15,34 @@ class Look:
 
     A search for a few characters costs half a microsecond a kilobyte, one for a single character a tenth of that (in
     a str; in bytes Python does it five times as slowly), a translation of all bytes as much as the former. So the
-    guards ask for single characters first, and for what only a translation shows: ``shape`` is the text's UTF-8 with
-    every digit as ``0`` and every capital as ``A``.
+    guards ask for single characters first, and for what only a translation shows: ``words`` is the text's UTF-8 with
+    every digit as ``0``, every other byte that tokens are made of as ``x``, and all else blank.
     """
 
-    __slots__ = ("_run", "_squeezed", "digit", "foreign", "raw", "shape", "text")
+    __slots__ = ("_run", "_shape", "_squeezed", "digit", "foreign", "raw", "text", "words")
     foreign: bool
     digit: bool
-    shape: str
+    words: str
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.raw = raw = text.encode("utf-8", "replace")
-        self.shape = shape = raw.translate(_SHAPE).decode("latin-1")
-        # Other scripts have digits of their own, which the shape does not show.
+        self.words = words = raw.translate(_WORDS).decode("latin-1")
+        # Other scripts have digits of their own, which that does not show.
         self.foreign = (
             not text.isascii() and _FOREIGN_DIGIT.search(raw.translate(None, _ASCII).decode()) is not None
         )
-        self.digit = "0" in shape or self.foreign
+        self.digit = "0" in words or self.foreign
+        self._shape = ""
         self._squeezed = ""
         self._run = ""
+
+    @property
+    def shape(self) -> str:
+        """The text's UTF-8 with every digit as ``0`` and every capital as ``A``."""
+        if not self._shape:
+            self._shape = self.raw.translate(_SHAPE).decode("latin-1")
+        return self._shape
 
     @property
     def squeezed(self) -> str:
@@ -58,6 +66,14 @@ _ASCII = bytes(range(128))
 _FOREIGN_DIGIT = re.compile(r"\d")
 _SHAPE = bytes(
     ord("0") if chr(n).isdigit() and n < 128 else ord("A") if 65 <= n <= 90 else n for n in range(256)
+)
+_WORDS = bytes(
+    ord("0")
+    if 48 <= n <= 57
+    else ord("x")
+    if chr(n).isascii() and (chr(n).isalnum() or chr(n) in "_-+/=.")
+    else 32
+    for n in range(256)
 )
 _SMALL = bytes(range(256)).lower().replace(b"=", b":")
 _LIKE_ASCII = {0x130: "i", 0x131: "i", 0x17F: "s", 0x212A: "k"}
@@ -106,13 +122,11 @@ _TOKEN_STARTS = {
     "A": ("AKIA", "ASIA", "AROA", "AIDA", "AIza"),
 }
 _TOKEN_SHORTEST = 15  # xoxb-0123456789
-_IN_TOKEN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+/=.")
-_AS_X = bytes(ord("x") if n in _IN_TOKEN else ord(" ") for n in range(256))
 _LONG = "x" * _TOKEN_SHORTEST
 
 
 def _may_hold_token(look: Look) -> bool:
-    shape = look.raw.translate(_AS_X).decode("latin-1")
+    shape = look.words.replace("0", "x") if look.digit else look.words
     at = shape.find(_LONG)
     if at < 0:
         return False

@@ -51,6 +51,13 @@ def shape(value: Any) -> Any:
     return [shape(v) for v in value] if isinstance(value, list) else 0
 
 
+@pytest.mark.parametrize(
+    "text", ["pa\u017f\u017fword=hunter22", "my to\u212aen: abc12345", "p\u0131n secret = hunter22"]
+)
+def test_letters_that_are_like_those_of_ascii_hide_no_name(text: str) -> None:
+    assert redact_text(text).endswith("[secret]")
+
+
 @given(JSON)
 def test_json_in_text_stays_json(value: Any) -> None:
     text = json.dumps(value)
