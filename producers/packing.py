@@ -2,50 +2,55 @@
 
 from collections.abc import Iterable
 
-from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, pack
+from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES
 
 
 class Packed:
-    """One request, encoded; what is left of it is what the books need."""
+    """One request that is in an envelope: what is left of it is what the books need."""
 
-    __slots__ = ("cost", "request_line", "response_line", "route", "service", "ts")
+    __slots__ = ("cost", "route", "service", "ts")
 
-    def __init__(
-        self, ts: int, service: str, route: str, cost: int, request_line: bytes, response_line: bytes
-    ) -> None:
+    def __init__(self, ts: int, service: str, route: str, cost: int) -> None:
         self.ts = ts
         self.service = service
         self.route = route
         self.cost = cost
-        self.request_line = request_line
-        self.response_line = response_line
 
 
 class Batch:
-    """Requests of one partition: one envelope for the requests, one for their served responses."""
+    """Requests of one partition: one envelope for the requests, one for their served responses.
 
-    __slots__ = ("items", "partition", "request_bytes", "response_bytes")
+    Lines are written into their envelope as they come: held one by one until it is closed, they would take memory
+    that the system has to hand out anew for each batch.
+    """
+
+    __slots__ = ("_requests", "_served", "items", "partition")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.items: list[Packed] = []
-        self.request_bytes = 0
-        self.response_bytes = 0
+        self._requests = bytearray()
+        self._served = bytearray()
 
-    def fits(self, item: Packed) -> bool:
+    def fits(self, request_line: bytes, response_line: bytes) -> bool:
         return (
-            self.request_bytes + len(item.request_line) < ENVELOPE_MAX_BYTES
-            and self.response_bytes + len(item.response_line) < ENVELOPE_MAX_BYTES
+            len(self._requests) + len(request_line) < ENVELOPE_MAX_BYTES
+            and len(self._served) + len(response_line) < ENVELOPE_MAX_BYTES
         )
 
-    def add(self, item: Packed) -> None:
+    def add(self, item: Packed, request_line: bytes, response_line: bytes) -> None:
+        if self.items:
+            self._requests += b"\n"
+            self._served += b"\n"
         self.items.append(item)
-        self.request_bytes += len(item.request_line) + 1
-        self.response_bytes += len(item.response_line) + 1
+        self._requests += request_line
+        self._served += response_line
 
     def envelopes(self) -> tuple[bytes, bytes]:
-        """(requests, served responses), line by line the same request ids."""
-        return pack(i.request_line for i in self.items), pack(i.response_line for i in self.items)
+        """(requests, served responses), line by line the same request ids. Once: the batch lets go of them."""
+        both = bytes(self._requests), bytes(self._served)
+        self._requests, self._served = bytearray(), bytearray()
+        return both
 
 
 class Packer:
@@ -54,15 +59,15 @@ class Packer:
     def __init__(self) -> None:
         self._open: dict[int, Batch] = {}
 
-    def add(self, item: Packed, partition: int) -> Batch | None:
+    def add(self, item: Packed, request_line: bytes, response_line: bytes, partition: int) -> Batch | None:
         """The batch that had to be closed for this request, if any."""
         batch = self._open.get(partition)
         closed = None
-        if batch is not None and not batch.fits(item):
+        if batch is not None and not batch.fits(request_line, response_line):
             closed, batch = batch, None
         if batch is None:
             batch = self._open[partition] = Batch(partition)
-        batch.add(item)
+        batch.add(item, request_line, response_line)
         return closed
 
     def take(self) -> Iterable[Batch]:

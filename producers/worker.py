@@ -198,18 +198,25 @@ class Worker(Generic[T]):
             self._send()
 
     def _pack(self, item: T, now: float, costs: list[tuple[T, int]]) -> None:
-        packed = self._packed(item)
-        if packed is not None:
-            costs.append((item, packed.cost))
+        lines = self._encoded(item)
+        if lines is not None:
+            request_line, response_line = lines
+            cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
+            costs.append((item, cost))
             if self._packer.empty():
                 self._packer_since = now
-            closed = self._packer.add(packed, partition_of(item.request_id, self._partitions))
+            closed = self._packer.add(
+                Packed(item.ts, item.service, item.route, cost),
+                request_line,
+                response_line,
+                partition_of(item.request_id, self._partitions),
+            )
             if closed is not None:
                 self._dispatch(closed)
 
-    def _packed(self, item: T) -> Packed | None:
+    def _encoded(self, item: T) -> tuple[bytes, bytes] | None:
         try:
-            request_line, response_line = self._encode(item)
+            lines = self._encode(item)
         except CodecError as exc:
             self._report("encode", f"a request could not be encoded: {exc}")
             self._buffer.settle([item], Row.DROPPED, Drop.ENCODE_FAILED)
@@ -218,11 +225,10 @@ class Worker(Generic[T]):
             self._report("encode", f"a request could not be encoded: {type(exc).__name__}: {exc}")
             self._buffer.settle([item], Row.DROPPED, Drop.ENCODE_FAILED)
             return None
-        if max(len(request_line), len(response_line)) > RECORD_MAX_BYTES:
+        if max(map(len, lines)) > RECORD_MAX_BYTES:
             self._buffer.settle([item], Row.DROPPED, Drop.TOO_LARGE)
             return None
-        cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
-        return Packed(item.ts, item.service, item.route, cost, request_line, response_line)
+        return lines
 
     def _dispatch_open(self) -> None:
         for batch in self._packer.take():
@@ -230,8 +236,6 @@ class Worker(Generic[T]):
 
     def _dispatch(self, batch: Batch) -> None:
         requests, served = batch.envelopes()
-        for item in batch.items:  # the envelopes hold them now
-            item.request_line = item.response_line = b""
         delivery = _Delivery(batch, self._delivered)
         self._deliveries.add(delivery)
         self._outgoing.append(_Message(self._topics.requests, batch.partition, requests, delivery))
