@@ -134,6 +134,27 @@ def candidate_slower(case: Case) -> None:
         caught_up(case, lambda: case.stack.set_pace(0.0), RATE)
 
 
+def slower_for_good(case: Case) -> None:
+    """Nothing changes: much of what the candidate is asked finds its other half gone."""
+    with bounded(case):
+        case.await_sent(1.0)
+        told(case, "worker", r"waits for answers for .* requests wait for one")
+
+
+def the_rest_is_unpaired(case: Case, report: dict[str, Any]) -> str:
+    """Each request is scored, or unpaired since its shadow response came too late."""
+    case.exact(report)
+    ledger, reasons = report["ledger"], report["ledger"]["reasons"].get("unpaired", {})
+    paired, late = ledger["scored"], ledger["unpaired"]
+    if not paired or not late or paired + late != case.traffic.sent or set(reasons) != {"no_shadow_response"}:
+        raise PromiseBrokenError(f"sent {case.traffic.sent}, ledger {ledger}")
+    case.await_caught_up()  # and the late answers are taken note of, and change nothing
+    again = case.report()["ledger"]
+    if (again["scored"], again["unpaired"]) != (paired, late):
+        raise PromiseBrokenError(f"late answers changed the ledger: {ledger}, then {again}")
+    return f"{paired} scored, {late} unpaired (no_shadow_response)"
+
+
 def store_away(case: Case) -> None:
     """SIGKILL, and back on the same data after :data:`AWAY_S`, the traffic going on."""
     with bounded(case):

@@ -325,6 +325,22 @@ OVERLOAD = Scene(
     prepare=overload.small_buffers,
 )
 
+FOR_GOOD = Scene(
+    "overload-for-good",
+    (
+        Fault(
+            "candidate-slower-than-pairing-waits",
+            "what it does not answer in time is unpaired, with the reason; the ledger is exact",
+            overload.slower_for_good,
+            overload.the_rest_is_unpaired,
+            arm="paced",
+            before=overload.slow_candidate,
+        ),
+    ),
+    wait_s=15.0,
+    prepare=overload.small_buffers,
+)
+
 FULL = Scene(
     "full",
     tuple(
@@ -393,6 +409,7 @@ SCENES = (
     FUNCTIONS,
     DISKS,
     OVERLOAD,
+    FOR_GOOD,
     FULL,
     CLOCKS,
     SERVICES,
