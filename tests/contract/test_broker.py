@@ -24,6 +24,7 @@ from shadowlane.processors.lag import group_of
 from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.sink.blocks import promised_last
 from shadowlane.processors.status import Part, read_status
+from shadowlane.processors.watch.lag_reader import LagReader
 from shadowlane.schemas.config import ClickHouse, Envelope, Kafka, Settings
 from shadowlane.schemas.topics import partition_of
 from tests.contract import raw
@@ -353,6 +354,24 @@ def test_status_tells_who_reads_and_how_far_behind(config: Kafka, kafka: KafkaAd
     produce(having(config, {"linger.ms": 1000}), topic, [b"%d" % n for n in range(5)])
     # Tansu counts the last batch as one message, so what it says is up to a batch too little.
     assert worker_status(config).behind == (3 + 1 if kafka.kind == "embedded" else 3 + 5)
+
+
+def test_whether_a_group_has_the_partitions_in_which_messages_wait(
+    config: Kafka, kafka: KafkaAddress
+) -> None:
+    ensure_topics(config)
+    topic, lags = config.topics.requests, LagReader("worker", config, every_s=0.5)
+    produce(config, topic, [b"%d" % n for n in range(10)])
+    lags.start()
+    try:
+        until(lambda: any(lag.messages for lag in lags.lags.values()))
+        assert not lags.is_owned()
+        with consumer(config, group_of("worker", config)) as reader:
+            reader.subscribe([topic])
+            take(reader, 10)
+            assert lags.is_owned() == (kafka.kind != "embedded")  # which names no members
+    finally:
+        lags.stop()
 
 
 def worker_status(config: Kafka) -> Part:
