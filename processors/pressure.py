@@ -29,12 +29,19 @@ def told(health: Mapping[str, Any]) -> list[str]:
 
 
 def backlog(behind: float, oldest_s: float, come: float, done: float) -> str:
-    """Of a group: messages behind, the oldest one's age in seconds, and messages a second. Empty where none waits."""
+    """Of a group: messages behind, the oldest one's age in seconds, and messages a second; empty where none waits.
+
+    Done is what is committed: of a partition, all before the first message that is not finished.
+    """
     if behind <= 0 or oldest_s < AT_ONCE_S:
         return ""
     head = f"{behind:,.0f} messages behind, the oldest for {span(oldest_s)}"
     if done == 0:
-        return f"{head}: none is done, {come:,.1f}/s come"
+        return (
+            f"{head}: none is done, {come:,.1f}/s come, so it falls behind"
+            if come > 0
+            else f"{head}: none is done"
+        )
     rates = f"{done:,.1f}/s are done, {come:,.1f}/s come"
     gain = done - come
     if abs(gain) <= EVEN * max(done, come):

@@ -22,7 +22,8 @@ BEHIND = {"behind": 1204, "oldest_s": 61.0, "come": 60.0, "done": 6.0}
         (20.0, 80.0, "80.0/s are done, 20.0/s come, so it catches up in about 20 s"),
         (0.0, 10.0, "10.0/s are done, 0.0/s come, so it catches up in about 2 min"),
         (60.0, 59.0, "59.0/s are done, 60.0/s come, so it stays so"),
-        (60.0, 0.0, "none is done, 60.0/s come"),
+        (60.0, 0.0, "none is done, 60.0/s come, so it falls behind"),
+        (0.0, 0.0, "none is done"),
     ],
 )
 def test_a_backlog_says_where_it_is_going(come: float, done: float, says: str) -> None:
