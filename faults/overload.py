@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sink": {"max_bytes": 8 * 2**20},
 }
 
-FETCHED_MB = 32 + 16  # by the Kafka client: queued.max.messages.kbytes and one fetch
+FETCHED_MB = 2 * (16 + 8)  # by the Kafka client: what is queued and one fetch, packed and unpacked
 ALLOWED_MB: dict[str, float] = {
     "worker": 32 + 64 + FETCHED_MB,  # read and not finished, written and not acknowledged
     "pairing": 2 * 16

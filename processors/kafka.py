@@ -43,10 +43,11 @@ def consumer_options(kafka: Kafka, client_id: str, group: str) -> dict[str, Any]
         "heartbeat.interval.ms": int(kafka.session_timeout_s * 1000 / 4),
         # Above the broker's own wait it costs latency; the embedded broker gives nothing at 1 ms.
         "fetch.wait.max.ms": 20,
-        "fetch.message.max.bytes": 4 * 2**20,
-        # After a long absence each fetch is full. One of all partitions comes on top of what is queued already.
-        "fetch.max.bytes": 16 * 2**20,
-        "queued.max.messages.kbytes": 32 * 1024,
+        # After a long absence each fetch is full, and one comes on top of what is queued already; of both the client
+        # holds the answer as it came beside the messages that it unpacked from it. A larger message comes nevertheless.
+        "fetch.message.max.bytes": 2**20,
+        "fetch.max.bytes": 8 * 2**20,
+        "queued.max.messages.kbytes": 16 * 1024,
         **client_options(kafka, client_id),
     }
 
