@@ -56,6 +56,7 @@ class PartitionLog:
     _until: float = 0.0  # the time at which `_now` becomes `_before`
     _now: tuple[int, int] | None = None  # the first and the last offset that were read in this SEEN_S
     _before: tuple[int, int] | None = None  # and in the one before it
+    _first: int | None = None  # the first offset of the last SEEN_S in which one was read
     _last: int = -1  # the last one of all, where none was read since
     _rewound: float = 0.0  # until then the range begins at the first batch
     _starts: dict[int, float] = field(default_factory=dict)  # base: when a range last began with it
@@ -98,9 +99,13 @@ class PartitionLog:
         """The batches that a list shows now, in the order of their offsets."""
         self._turn(now)
         seen = [span for span in (self._now, self._before) if span]
+        if seen:
+            self._first = min(first for first, _ in seen)
         start = 0
-        if seen and now >= self._rewound:
-            start = max(0, self._at(min(first for first, _ in seen)) - BEHIND)
+        # Also where none was seen just now: on a machine so busy that a second passes without a read, a list from the
+        # first batch on would take longer than a fetch waits, and none would ever be read again.
+        if self._first is not None and now >= self._rewound:
+            start = max(0, self._at(self._first) - BEHIND)
         end = self._contiguous(now)
         stop = self._at(max((last for _, last in seen), default=self._last)) + AHEAD
         safe = min(map(self._at, self._ends), default=end)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowlane.embedded.broker.log import AHEAD, HOLE_S, UNSAFE_S, Batch, PartitionLog, Read
+from shadowlane.embedded.broker.log import AHEAD, BEHIND, HOLE_S, UNSAFE_S, Batch, PartitionLog, Read
 
 
 def filled(count: int, records: int = 1) -> PartitionLog:
@@ -125,3 +125,22 @@ def test_what_is_trimmed_is_the_read_prefix() -> None:
     assert log.done(7) == 2
     assert [batch.base for batch in log.trim(log.done(7))] == [0, 3]
     assert (log.low, log.high, log.bytes) == (6, 30, 800)
+
+
+def test_a_reader_that_pauses_finds_a_short_list_however_much_was_read_before() -> None:
+    log = filled(3000)
+    reader = Reader(0)
+    now = 100.0
+    while reader.at < 2000:
+        now += 0.1
+        reader.list(log, now)
+        reader.read(log, now, 10)
+    for pause in (2.0, 600.0):
+        now += pause
+        assert (
+            len(log.listing(now)) <= BEHIND + 2 * 100 + AHEAD + 2
+        )  # what was read within two seconds, and around it
+        before = reader.at
+        reader.list(log, now)
+        reader.read(log, now, 10)
+        assert reader.at > before
