@@ -111,8 +111,9 @@ def caught_up(case: Case, heal: Callable[[], object], rate: float) -> None:
     wait_until(lambda: case.traffic.sent - case.stored() <= rate, "caught up", 300, every=0.25)
     seconds = time.monotonic() - began
     stored = (case.stored() - before) / seconds
-    case.note(
-        f"{behind} behind, caught up in {seconds:.0f} s at {stored:.0f}/s, where {rate:g}/s is the traffic's rate"
+    case.notes.insert(  # first: the table cuts off what is long
+        0,
+        f"{behind} behind, caught up in {seconds:.0f} s at {stored:.0f}/s, where {rate:g}/s is the traffic's rate",
     )
 
 
