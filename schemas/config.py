@@ -568,7 +568,10 @@ class Settings(pydantic_settings.BaseSettings):
         self, service: str, route: str, attributes: Mapping[str, str] = NO_ATTRIBUTES
     ) -> Rollout | None:
         """The rollout that a request belongs to: the first that takes it."""
-        return next((r for r in self.rollouts if r.match.takes(service, route, attributes)), None)
+        for rollout in self.rollouts:
+            if rollout.match.takes(service, route, attributes):
+                return rollout
+        return None
 
     def rollout(self, name: str | None) -> Rollout:
         """The rollout of that name; the only one, where no name is given.

@@ -14,7 +14,7 @@ path. It stands at the edge, where text comes from outside (:mod:`shadowlane.pro
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 SCHEMA_VERSION = 1
 
@@ -139,6 +139,16 @@ class Response:
     attributes: dict[str, str] = field(default_factory=dict)
     traceparent: str = ""
     schema_version: int = SCHEMA_VERSION
+
+
+Half = TypeVar("Half", MirroredRequest, Response)
+
+
+def copied(record: Half) -> Half:
+    """A copy of its own fields. A tenth of what it takes to make a record of thirty, each by its name."""
+    made: Half = object.__new__(type(record))
+    made.__dict__ = record.__dict__.copy()
+    return made
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from shadowlane.processors.worker import chat, retry
 from shadowlane.processors.worker.claim import contradiction, served_fingerprint
 from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.schemas.config import Worker
-from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, copied
 from shadowlane.schemas.fingerprint import fingerprint
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -70,7 +70,7 @@ class Caller:
         target = plan.targets[other(served.arm)]
         refused = _not_asked(request, plan, served, target)
         if refused is not None:
-            return _response(request, plan, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
+            return _response(request, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
         body = chat.ask(request, target.version)
         payload = orjson.dumps(body)
         number = 1
@@ -81,7 +81,7 @@ class Caller:
             if attempt.again:
                 wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
             if wait is None:
-                return _response(request, plan, target, attempt, number, body)
+                return _response(request, target, attempt, number, body)
             number += 1
             await asyncio.sleep(wait)
 
@@ -157,39 +157,37 @@ def _not_asked(
 
 
 def _response(
-    request: MirroredRequest, plan: Plan, target: Target, attempt: Attempt, attempts: int, body: Any
+    request: MirroredRequest, target: Target, attempt: Attempt, attempts: int, body: Any
 ) -> Response:
     answer = attempt.answer or chat.Answer("")
-    is_chat = request.protocol == Protocol.OPENAI_CHAT
-    return Response(
-        request_id=request.request_id,
-        ts=request.ts,
-        completed_at=int(time.time() * 1000),
-        service=request.service,
-        route=request.route,
-        role=Role.SHADOW.value,
-        arm=target.arm.value,
-        rollout=plan.rollout.name,
-        epoch=plan.epoch,
-        model=target.version.model or ("" if target.unable else request.model),
-        output=answer.output,
-        tool_calls=answer.tool_calls,
-        finish_reason=answer.finish_reason,
-        error=attempt.failure.value if attempt.failure else "",
-        error_message=_line(attempt.message, target.secrets),
-        status=attempt.status,
-        latency_ms=attempt.latency_ms,
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        attempts=attempts,
-        key=request.key,
-        stage=request.stage,
-        fingerprint=fingerprint(body) if is_chat else "",
-        served_fingerprint=served_fingerprint(request),
-        request=body,
-        attributes=request.attributes,
-        traceparent=request.traceparent,
-    )
+    response = copied(target.blank)
+    response.request_id = request.request_id
+    response.ts = request.ts
+    response.completed_at = int(time.time() * 1000)
+    response.service = request.service
+    response.route = request.route
+    if not (response.model or target.unable):
+        response.model = request.model
+    response.output = answer.output
+    response.tool_calls = answer.tool_calls
+    response.finish_reason = answer.finish_reason
+    if attempt.failure:
+        response.error = attempt.failure.value
+        response.error_message = _line(attempt.message, target.secrets)
+    response.status = attempt.status
+    response.latency_ms = attempt.latency_ms
+    response.input_tokens = answer.input_tokens
+    response.output_tokens = answer.output_tokens
+    response.attempts = attempts
+    response.key = request.key
+    response.stage = request.stage
+    if request.protocol == Protocol.OPENAI_CHAT:
+        response.fingerprint = fingerprint(body)
+    response.served_fingerprint = served_fingerprint(request)
+    response.request = body
+    response.attributes = request.attributes
+    response.traceparent = request.traceparent
+    return response
 
 
 def _line(message: str, secrets: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import yarl
 from shadowlane.errors import ConfigError
 from shadowlane.producers.sampling import Sampler
 from shadowlane.schemas.config import Rollout, Version, Worker
-from shadowlane.schemas.events import Arm
+from shadowlane.schemas.events import Arm, Response, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Target:
     url: yarl.URL
     headers: dict[str, str]
     timeout_s: float
+    blank: Response  # what all of its responses have in common
     secrets: tuple[str, ...]  # never repeated in an error message
     unable: str = ""
 
@@ -45,8 +46,20 @@ class Target:
             raise ConfigError(f"{where}.overrides can't be sent as JSON: {exc}") from exc
         timeout_s = version.timeout_s or worker.timeout_s
         unable = _unable(rollout, arm)
+        blank = Response(
+            request_id="",
+            ts=0,
+            completed_at=0,
+            service="",
+            route="",
+            role=Role.SHADOW.value,
+            arm=arm.value,
+            rollout=rollout.name,
+            epoch=rollout.epoch,
+            model=version.model,
+        )
         if unable:
-            return cls(arm, version, yarl.URL(), {}, timeout_s, (), unable)
+            return cls(arm, version, yarl.URL(), {}, timeout_s, blank, (), unable)
         try:
             key = version.api_key()
         except ConfigError as exc:
@@ -59,7 +72,7 @@ class Target:
             raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
         secrets = [key, *(value for value in version.headers.values() if len(value) >= 8)]
         longest_first = tuple(sorted(filter(None, secrets), key=len, reverse=True))
-        return cls(arm, version, _url(version, where), headers, timeout_s, longest_first)
+        return cls(arm, version, _url(version, where), headers, timeout_s, blank, longest_first)
 
 
 @dataclass(frozen=True, slots=True)
