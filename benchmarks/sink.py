@@ -4,8 +4,7 @@ Pairs of about 2.5 KB, in envelopes of 32, in four partitions; the sink as `shad
 default settings, in a process of its own, until every row is stored and its offset committed. The peer has the same
 rows in memory already, as columns, and inserts them in blocks of the size that the sink's had: nothing is read,
 nothing is committed, no row is known again. CPU is that of the process and of the store together: on a busy machine
-it says more than the clock does. Then how it grows: with the size of a row, with
-partitions, and with two sinks.
+it says more than the clock does. Then how it grows: with the size of a row, with partitions, and with two sinks.
 
     python -m benchmarks.sink
 """
@@ -56,8 +55,9 @@ def measured(name: str) -> dict[str, Any]:
                 found["columns alone"].append(bench.columns(lines))
                 found["sink"].append(bench.sink(lines, 1))
                 found["two sinks"].append(bench.sink(lines, 2))
+            many = records(4 * ROWS)  # of one partition, the sink inserts thousands at once
             for partitions in PARTITIONS if name == EMBEDDED else ():
-                found[f"sink, {partitions} partitions"].append(bench.sink(lines, 1, partitions))
+                found[f"sink, {partitions} partitions"].append(bench.sink(many, 1, partitions))
             for size, count in SIZES.items() if name == EMBEDDED else ():
                 large = records(count, words=size // 15)
                 found[f"columns alone, rows of {size // 1000} KB"].append(bench.columns(large))
