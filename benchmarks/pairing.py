@@ -22,7 +22,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -37,15 +36,13 @@ from confluent_kafka import Consumer, TopicPartition
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import pairing_peers, pairing_ways
+from benchmarks.brokers import APACHE, EMBEDDED, broker, names
 from benchmarks.pairing_data import Lines, Load, configure, fill, records
-from benchmarks.system import free_ports
-from shadowlane.embedded.kafka import Cluster
 from shadowlane.evaluators.scorers.registry import find, make
 from shadowlane.processors.kafka import client_options
 from shadowlane.schemas.codec import decode
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Response
-from tests.services import embedded_broker  # found where the script is run from
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
@@ -63,7 +60,6 @@ ALONE = {
     "orjson_floor": "orjson alone: decode two, encode the pair",
     "scorers_alone": "the default scorers' functions alone",
 }
-BROKERS = {"embedded": "the embedded broker", "apache": "Apache Kafka"}
 # The floor and the other form of a peer are no other there.
 ONLY_EMBEDDED = ("quix", "plain_loop")
 PEERS = os.path.abspath(peers) if (peers := os.environ.get("BENCH_PEERS")) else ""
@@ -83,7 +79,7 @@ def run() -> dict[str, Any]:
     if not PEERS:
         print("without quixstreams and bytewax: BENCH_PEERS is not set")
     result: dict[str, Any] = {"pairs": LOAD.pairs, "records_per_envelope": LOAD.envelope, "rounds": ROUNDS}
-    for name in BROKERS:
+    for name in names():
         with broker(name) as bootstrap:
             result[name] = table(name, bootstrap, lines)
     return result
@@ -91,14 +87,14 @@ def run() -> dict[str, Any]:
 
 def table(name: str, bootstrap: str, lines: Lines) -> dict[str, Any]:
     ways = [way for way in WAYS if PEERS or not way.startswith(("quix", "bytewax"))]
-    ways = [way for way in ways if name == "embedded" or way not in ONLY_EMBEDDED]
+    ways = [way for way in ways if name == EMBEDDED or way not in ONLY_EMBEDDED]
     found: dict[str, list[Measured]] = defaultdict(list)
     for _ in range(ROUNDS):
         for way in ways:
             found[way].append(measure(way, bootstrap, lines, LOAD))
         found["orjson_floor"].append(floor(lines, LOAD))
         found["scorers_alone"].append(scorers_alone(lines))
-    print(f"on {BROKERS[name]:<55}{'pairs/s':>9}{'lowest':>9}{'highest':>9}{'CPU µs/pair':>13}")
+    print(f"on {name:<55}{'pairs/s':>9}{'lowest':>9}{'highest':>9}{'CPU µs/pair':>13}")
     result: dict[str, Any] = {}
     for way, label in (WAYS | ALONE).items():
         if way in found:
@@ -146,19 +142,6 @@ def scorers_share(found: dict[str, list[Measured]]) -> float:
         1 - without.cpu_us / with_them.cpu_us
         for without, with_them in zip(found["faust_echo"], found["faust_scored"], strict=True)
     )
-
-
-@contextmanager
-def broker(name: str) -> Iterator[str]:
-    if name == "embedded":
-        with embedded_broker() as one:
-            yield one.bootstrap_servers
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-kafka-") as folder,
-        Cluster(Path(folder), port=free_ports(1)[0]) as cluster,
-    ):
-        yield cluster.bootstrap_servers
 
 
 def memory(name: str) -> None:
@@ -290,6 +273,7 @@ def scorers_alone(lines: Lines, pairs: int = 4000) -> Measured:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["growth"], ["memory"]):
-        {"growth": growth, "memory": memory}[sys.argv[1]](sys.argv[2])
+        which = {"embedded": EMBEDDED, "apache": APACHE}[sys.argv[2]]
+        {"growth": growth, "memory": memory}[sys.argv[1]](which)
     else:
         run()
