@@ -70,7 +70,7 @@ class Caller:
         target = plan.targets[other(served.arm)]
         refused = _not_asked(request, plan, served, target)
         if refused is not None:
-            return _response(request, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
+            return _response(request, plan, target, Attempt(failure=refused[0], message=refused[1]), 0, None)
         body = chat.ask(request, target.version)
         payload = orjson.dumps(body)
         number = 1
@@ -81,7 +81,7 @@ class Caller:
             if attempt.again:
                 wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
             if wait is None:
-                return _response(request, target, attempt, number, body)
+                return _response(request, plan, target, attempt, number, body)
             number += 1
             await asyncio.sleep(wait)
 
@@ -157,13 +157,14 @@ def _not_asked(
 
 
 def _response(
-    request: MirroredRequest, target: Target, attempt: Attempt, attempts: int, body: Any
+    request: MirroredRequest, plan: Plan, target: Target, attempt: Attempt, attempts: int, body: Any
 ) -> Response:
     answer = attempt.answer or chat.Answer("")
     response = copied(target.blank)
     response.request_id = request.request_id
     response.ts = request.ts
     response.completed_at = int(time.time() * 1000)
+    response.epoch = plan.epoch
     response.service = request.service
     response.route = request.route
     if not (response.model or target.unable):

@@ -55,7 +55,6 @@ class Target:
             role=Role.SHADOW.value,
             arm=arm.value,
             rollout=rollout.name,
-            epoch=rollout.epoch,
             model=version.model,
         )
         if unable:
