@@ -12,6 +12,11 @@ from faults.overload import told
 from faults.traffic import wait_until
 
 DISK_MB = 192
+# With a monotonic clock that is left alone, libfaketime 0.9.10 refuses the sleep that Python asks for (EINVAL).
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
 
 
@@ -99,7 +104,9 @@ def own_clock(file: Path) -> dict[str, str]:
     """The environment of a process whose clock is set by ``file``: seconds beside the machine's, as ``+3600``."""
     file.parent.mkdir(parents=True, exist_ok=True)
     _set(file, 0)
+    (file.parent / "sitecustomize.py").write_text(SLEEP)
     return {
+        "PYTHONPATH": str(file.parent),
         "LD_PRELOAD": _library(),
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_CACHE_DURATION": "1",
