@@ -27,9 +27,9 @@ $(STAMP): pyproject.toml setup.py
 demo: $(STAMP)
 	$(BIN)/python examples/support_desk/demo.py $(if $(KEEP),--keep)
 
-# All tests run in several processes, file by file, each process with servers of its own. One more than there are cores
-# on a small machine, since tests wait a lot.
-WORKERS ?= 3
+# All tests run in several processes, file by file, each process with servers of its own. More than there are cores on a
+# small machine, since tests wait a lot.
+WORKERS ?= 4
 test: $(STAMP)
 	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
