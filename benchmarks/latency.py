@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.brokers import EMBEDDED, names
-from benchmarks.system import free_ports, running
+from benchmarks.system import running
 from shadowlane.producers import Mirror
-from tests.services import free_ports_in_a_row
+from tests.services import free_ports, free_ports_in_a_row
 from tests.services import running as running_module
 
 RATES = (20, 100, 300)

@@ -37,7 +37,8 @@ from benchmarks.judged import staged  # noqa: E402
 from benchmarks.judged.recorded_win import recording_of  # noqa: E402
 from benchmarks.judged.recordings import RECORDINGS, serving, wait_for_models  # noqa: E402
 from benchmarks.judged.table import JUDGED, judged_right, judged_table  # noqa: E402
-from benchmarks.system import System, free_ports, running  # noqa: E402
+from benchmarks.system import System, running  # noqa: E402
+from tests.services import free_ports  # noqa: E402
 
 REQUESTS = 1610  # every prompt twice
 JUDGED_REQUESTS = 15_000  # as many as a rollout may take; it ends by itself

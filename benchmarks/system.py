@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,27 +14,14 @@ from typing import Any
 import orjson
 import yaml
 
+from tests.services import free_ports
+
 START_SECONDS = 180.0
 SHADOWLANE = [sys.executable, "-m", "shadowlane.cli"]
 
 
 class SystemFailedError(RuntimeError):
     """A process of the system ended, or what was awaited did not come. The text has the logs' last lines."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now, all different.
-
-    Below those that the system gives to clients: a port of those may be gone by the time a server has started.
-    """
-    found: list[int] = []
-    while len(found) < count:
-        port = secrets.choice(range(10_000, 32_000))
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            if port not in found:
-                found.append(port)
-    return found
 
 
 @dataclass

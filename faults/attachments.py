@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.system import free_ports
 from faults.case import Case, Check, PromiseBrokenError
 from faults.traffic import arrivals, question, wait_until
+from tests.services import free_ports
 
 
 class Service:

@@ -1,19 +1,17 @@
 """The brokers of the fault suite, each behind a proxy: what a client is told to connect to is the proxy's address."""
 
-import contextlib
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.system import free_ports
 from faults.proxy import Proxy
 from shadowlane.embedded import broker as embedded
-from shadowlane.embedded.broker import check_port_is_free, wait_until_ready
+from shadowlane.embedded.broker import wait_until_ready
 from shadowlane.embedded.kafka import Cluster
 from shadowlane.embedded.kafka.settings import HOST, Layout
-from shadowlane.errors import BrokerError
+from tests.services import free_ports, free_ports_in_a_row
 
 
 class Broker(Protocol):
@@ -102,7 +100,7 @@ class Apache:
     kind = "kafka"
 
     def __init__(self, folder: Path, stack: ExitStack, nodes: int = 1, data: Path | None = None) -> None:
-        port = _row_of_free_ports(2 * nodes)
+        port = free_ports_in_a_row(2 * nodes)
         self.proxies = [
             stack.enter_context(Proxy(port + number, proxy).running())
             for number, proxy in enumerate(free_ports(nodes))
@@ -125,13 +123,3 @@ class Apache:
 
     def start(self, node: int = 0) -> None:
         self.cluster.start_node(node + 1)
-
-
-def _row_of_free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    for port in free_ports(50):
-        with contextlib.suppress(BrokerError):
-            for each in range(port, port + count):
-                check_port_is_free(each)
-            return port
-    raise RuntimeError(f"no {count} ports in a row are free")

@@ -16,7 +16,7 @@ import clickhouse_connect
 import orjson
 import yaml
 
-from benchmarks.system import SHADOWLANE, System, SystemFailedError, free_ports, process
+from benchmarks.system import SHADOWLANE, System, SystemFailedError, process
 from faults.brokers import Apache, Broker, Embedded
 from faults.proxy import Proxy
 from faults.traffic import wait_until
@@ -24,6 +24,7 @@ from shadowlane.embedded.broker import wait_until_ready
 from shadowlane.errors import StoreError
 from shadowlane.processors.store import connect
 from shadowlane.schemas.config import ClickHouse
+from tests.services import free_ports
 
 # Short waits, so that what takes minutes in production takes seconds here.
 SETTINGS: dict[str, Any] = {

@@ -71,6 +71,14 @@ def free_port() -> int:
     return free_ports_in_a_row(1)
 
 
+def free_ports(count: int) -> list[int]:
+    """So many ports of 127.0.0.1, all different, on which nobody listens right now."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
+
+
 def free_ports_in_a_row(count: int) -> int:
     """The first of so many ports, one after the other, on which nobody listens right now.
 

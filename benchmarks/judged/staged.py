@@ -23,9 +23,10 @@ from benchmarks.judged.recorded_win import prompts_of, recording_of
 from benchmarks.judged.recordings import PROMPTS, serving, wait_for_models, worse_on
 from benchmarks.judged.service import Place, Service, err
 from benchmarks.judged.truths import untrue
-from benchmarks.system import System, free_ports, running
+from benchmarks.system import System, running
 from shadowlane.rollout.store import ClickHouseStore
 from shadowlane.schemas.config import ClickHouse
+from tests.services import free_ports
 
 NAME = "recorded"
 SCORER = "recorded_win"

@@ -20,9 +20,10 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING
 from confluent_kafka.cimpl import Consumer, Producer, TopicPartition
 
-from benchmarks.system import SHADOWLANE, System, free_ports
+from benchmarks.system import SHADOWLANE, System
 from shadowlane.producers import Mirror
 from tests.e2e.starting import Start
+from tests.services import free_ports
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 6

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.system import SHADOWLANE, System, free_ports
+from benchmarks.system import SHADOWLANE, System
 from shadowlane.processors.store import connect
 from shadowlane.schemas.config import ClickHouse
 from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
-from tests.services import running
+from tests.services import free_ports, running
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 1200

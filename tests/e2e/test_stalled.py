@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.system import System, free_ports
+from benchmarks.system import System
 from shadowlane.metrics import ALL
 from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
-from tests.services import running
+from tests.services import free_ports, running
 
 pytestmark = pytest.mark.e2e
 REQUESTS = 60

@@ -11,7 +11,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from benchmarks.system import free_ports
 from faults.case import what_counts
 from faults.page import BEGIN, END, rewritten
 from faults.proxy import Proxy
@@ -19,6 +18,7 @@ from faults.scenes import SCENES
 from faults.soak import Memory
 from faults.traffic import arrivals
 from faults.watched import resident_mb
+from tests.services import free_ports
 
 
 @pytest.mark.e2e
