@@ -73,7 +73,12 @@ def run(settings: Settings) -> None:
     gc.set_threshold(200_000, 20, 20)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    producer = EnvelopeProducer(settings.kafka, settings.envelope, "shadowlane-pairing")
+    producer = EnvelopeProducer(
+        settings.kafka,
+        settings.envelope,
+        "shadowlane-pairing",
+        tell=lambda waiting, error: shell.pairing.told(waiting, error),
+    )
     flush_s = 0.0
     with tempfile.TemporaryDirectory(prefix="shadowlane-pairing-") as directory:
         try:

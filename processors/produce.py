@@ -9,7 +9,7 @@ told to the record's owner, which stops rather than go on without it.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,6 +26,9 @@ log = logging.getLogger("shadowlane.produce")
 
 Done = Callable[[Exception | None], None]
 """Called once for each record: with None once Kafka has acknowledged it, else with why it has not."""
+
+Tell = Callable[[list[Done], Exception | None], None]
+"""Called once for each envelope, with the ``done`` of each of its records that has one."""
 
 POLL_S = 0.01
 
@@ -47,7 +50,7 @@ class Batch:
 
     @property
     def payload_bytes(self) -> int:
-        return sum(map(len, self.lines))
+        return self.size - len(self.lines) + 1
 
 
 class Packer:
@@ -99,9 +102,14 @@ class EnvelopeProducer:
     ``done`` callbacks run in the producer's own thread: an owner on asyncio hands itself the result with
     ``loop.call_soon_threadsafe``. They must neither block nor raise (what they raise is logged). There is no
     bound on what is sent: the owner stops reading where ``queued_bytes`` is more than it wants to hold.
+
+    Args:
+        tell: calls the callbacks of one envelope; in place of calling them here, an owner may take them along
+            and call them itself, where and when it wants. It must neither block nor raise.
     """
 
-    def __init__(self, kafka: Kafka, envelope: Envelope, client_id: str) -> None:
+    def __init__(self, kafka: Kafka, envelope: Envelope, client_id: str, tell: Tell | None = None) -> None:
+        self._tell = tell or tell_each
         self._producer = Producer(producer_options(kafka, client_id))
         self._packer = Packer(envelope)
         self._changed = threading.Condition()  # guards all below, and the packer
@@ -122,12 +130,23 @@ class EnvelopeProducer:
         Raises:
             BrokerError: the producer is closed, or its thread has died.
         """
+        self.send_many(topic, [(partition, line, done)])
+
+    def send_many(self, topic: str, records: Iterable[tuple[int, bytes, Done | None]]) -> None:
+        """Queues encoded records of a topic, each with its partition, in one go. Never blocks on Kafka.
+
+        Raises:
+            BrokerError: the producer is closed, or its thread has died.
+        """
         with self._changed:
             if self._closing or self._broken:
                 raise BrokerError(f"can't write to {topic}: {self._broken or 'the producer is closed'}")
-            self._queued += 1
-            self._queued_bytes += len(line)
-            if self._packer.add(topic, partition, line, done, time.monotonic()):
+            now, changed = time.monotonic(), False
+            for partition, line, done in records:
+                self._queued += 1
+                self._queued_bytes += len(line)
+                changed |= self._packer.add(topic, partition, line, done, now)
+            if changed:
                 self._changed.notify_all()
 
     @property
@@ -226,16 +245,25 @@ class EnvelopeProducer:
             self.failed += len(batch.lines)
         if error is not None and len(batch.waiting) < len(batch.lines):
             log.error("records that nobody waits for were not written: %s", error)
-        for done in batch.waiting:
+        if batch.waiting:
             try:
-                done(error)
+                self._tell(batch.waiting, error)
             except Exception:
-                log.exception("a delivery callback raised")
+                log.exception("what was to be told of a delivery raised")
         with self._changed:
             self._queued -= len(batch.lines)
             self._queued_bytes -= batch.payload_bytes
             if not self._queued:
                 self._changed.notify_all()
+
+
+def tell_each(waiting: list[Done], error: Exception | None) -> None:
+    """Calls them one after the other; what one raises is logged."""
+    for done in waiting:
+        try:
+            done(error)
+        except Exception:
+            log.exception("a delivery callback raised")
 
 
 def _error(batch: Batch, error: KafkaError) -> BrokerError:

@@ -1,12 +1,12 @@
 """The pairing loop, for whoever hands in messages: join, score, write, acknowledge.
 
-All of it runs on one thread, the owner's event loop. Only :meth:`Pairing.done` is called from another one,
+All of it runs on one thread, the owner's event loop. Only :meth:`Pairing.told` is called from another one,
 the producer's: it leaves a note, and ``wake`` has the owner call :meth:`Pairing.settle`.
 """
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -31,10 +31,17 @@ EXPIRE_AT_ONCE = 500
 """Halves that go out unpaired in one step, so that thousands at once don't hold up the loop."""
 
 
-class Sender(Protocol):
-    """What pairing needs of a producer; see :class:`shadowlane.processors.produce.EnvelopeProducer`."""
+SENT_AT_ONCE = 32
+"""Pairs that are handed to the producer in one go, of one message: more would wait for scorers that are slow."""
 
-    def send(self, topic: str, partition: int, line: bytes, done: Done | None = None) -> None: ...
+
+class Sender(Protocol):
+    """What pairing needs of a producer; see :class:`shadowlane.processors.produce.EnvelopeProducer`.
+
+    It hands the ``done`` callbacks to :meth:`Pairing.told` in place of calling them.
+    """
+
+    def send_many(self, topic: str, records: Iterable[tuple[int, bytes, Done]]) -> None: ...
 
 
 class Pairing:
@@ -73,7 +80,8 @@ class Pairing:
         self._monotonic = monotonic
         self._wall = wall
         self._wake = wake
-        self._settled: deque[tuple[Done, Exception | None]] = deque()
+        self._ready: list[tuple[int, bytes, Done]] = []  # pairs that the producer is to be given
+        self._settled: deque[tuple[list[Done], Exception | None]] = deque()
         self._touched: set[Source] = set()  # whose envelopes some of what has settled held
         self._written: Counter[str] = Counter()
         self._out: Counter[tuple[str, str]] = Counter()  # outcome and reason
@@ -104,15 +112,18 @@ class Pairing:
         self._unacknowledged.add(envelope)
         self._taken[envelope.source] = offset
         now = self._monotonic()
-        for number, line in unpack(value):
-            try:
-                response = read(side, line)
-            except CodecError as exc:
-                self._bury(envelope, number, line, str(exc), stamp)
-                continue
-            match = self._join.take(envelope, response, len(line), now, again=again)
-            if match is not None:
-                self._send(match)
+        try:
+            for number, line in unpack(value):
+                try:
+                    response = read(side, line)
+                except CodecError as exc:
+                    self._bury(envelope, number, line, str(exc), stamp)
+                    continue
+                match = self._join.take(envelope, response, len(line), now, again=again)
+                if match is not None:
+                    self._send(match)
+        finally:
+            self._hand_on()
         envelope.open -= 1
         self._acknowledge({envelope.source})
 
@@ -121,6 +132,7 @@ class Pairing:
         over = self._join.expire(self._monotonic(), EXPIRE_AT_ONCE)
         for match in over:
             self._send(match)
+        self._hand_on()
         return len(over) == EXPIRE_AT_ONCE
 
     def settle(self) -> None:
@@ -130,8 +142,9 @@ class Pairing:
             BrokerError: a record could not be written; going on would lose it.
         """
         while self._settled:
-            then, error = self._settled.popleft()
-            then(error)
+            waiting, error = self._settled.popleft()
+            for done in waiting:
+                done(error)
         touched, self._touched = self._touched, set()
         self._acknowledge(touched)
 
@@ -206,9 +219,9 @@ class Pairing:
         yield figure(metrics.PAIRING_OLDEST, standing.oldest_s or 0.0)
         yield figure(metrics.PAIRING_UNACKNOWLEDGED, len(self._unacknowledged))
 
-    def done(self, then: Done, error: Exception | None) -> None:
-        """Called on the producer's thread, once for each record written or not."""
-        self._settled.append((then, error))
+    def told(self, waiting: list[Done], error: Exception | None) -> None:
+        """What became of some records, by their callbacks. Called on the producer's thread."""
+        self._settled.append((waiting, error))
         self._wake()
 
     def _sum(self, outcome: Outcome) -> int:
@@ -222,7 +235,15 @@ class Pairing:
                 self._note_failures(match.rollout.name, halves[1].request_id, scored)
         pair = pair_of(match, scored)
         self._out[pair.outcome, pair.reason] += 1
-        self._produce(self._topics.pairs, pair, partial(self._delivered, match, pair))
+        partition = partition_of(pair.request_id, self._partitions[self._topics.pairs])
+        self._ready.append((partition, encode(pair), partial(self._delivered, match, pair)))
+        if len(self._ready) == SENT_AT_ONCE:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self._ready:
+            ready, self._ready = self._ready, []
+            self._producer.send_many(self._topics.pairs, ready)
 
     def _delivered(self, match: Match, pair: Pair, error: Exception | None) -> None:
         if isinstance(error, RecordTooLargeError):
@@ -238,7 +259,8 @@ class Pairing:
         if error is not None:
             raise BrokerError(f"pair {match.pair_id} was not written, so pairing stops: {error}") from error
         self._join.delivered(match)
-        self._touched.update([envelope.source for envelope in match.envelopes])
+        for envelope in match.envelopes:
+            self._touched.add(envelope.source)
 
     def _bury(self, envelope: Envelope, number: int, line: bytes, reason: str, stamp: int) -> None:
         letter = dead_letter(
@@ -271,7 +293,7 @@ class Pairing:
 
     def _produce(self, topic: str, record: Pair | DeadLetter, then: Done) -> None:
         partition = partition_of(record.request_id, self._partitions[topic])
-        self._producer.send(topic, partition, encode(record), partial(self.done, then))
+        self._producer.send_many(topic, [(partition, encode(record), then)])
 
     def _acknowledge(self, sources: set[Source]) -> None:
         for source in sources:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shadowlane.errors import BrokerError
 from shadowlane.processors.kafka import consumer_options, ensure_topics
-from shadowlane.processors.produce import EnvelopeProducer, Packer, RecordTooLargeError
+from shadowlane.processors.produce import Done, EnvelopeProducer, Packer, RecordTooLargeError
 from shadowlane.schemas.codec import pack, unpack
 from shadowlane.schemas.config import Envelope, Kafka
 from tests.services import KafkaAddress, free_port
@@ -167,6 +167,26 @@ def test_a_callback_that_raises_harms_nobody_else(
         assert producer.flush(60) == 0
     assert told.results == [(1, None)]
     assert "a delivery callback raised" in caplog.text
+
+
+def test_an_owner_may_take_the_callbacks_along_by_the_envelope(kafka: KafkaAddress) -> None:
+    config, told = settings(kafka), Told()
+    taken: list[tuple[int, Exception | None]] = []
+
+    def tell(waiting: list[Done], error: Exception | None) -> None:
+        taken.append((len(waiting), error))
+        for done in waiting:
+            done(error)
+
+    producer = EnvelopeProducer(config, Envelope(), "test", tell)
+    try:
+        records: list[tuple[int, bytes, Done | None]] = [(n % 2, b"{}", told.of(n)) for n in range(6)]
+        producer.send_many(config.topics.pairs, [*records, (0, b"{}", None)])
+        assert producer.flush(60) == 0
+    finally:
+        producer.close(0)
+    assert taken == [(3, None)] * 2
+    assert sorted(n for n, _ in told.results) == list(range(6))
 
 
 NOBODY = {"log_level": 0}

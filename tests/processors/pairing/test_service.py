@@ -1,7 +1,7 @@
 """The loop without Kafka: what is acknowledged when, and what happens to what goes wrong."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,9 +82,8 @@ class Harness:
     def wake(self) -> None:
         self.woken += 1
 
-    def send(self, topic: str, partition: int, line: bytes, done: Done | None = None) -> None:
-        assert done is not None
-        self.sent.append((topic, partition, line, done))
+    def send_many(self, topic: str, records: Iterable[tuple[int, bytes, Done]]) -> None:
+        self.sent += [(topic, *record) for record in records]
 
     def read(self, side: Role, *lines: bytes, value: bytes | None = b"") -> None:
         offset = self.offsets[side]
@@ -95,8 +94,7 @@ class Harness:
     def answer(self, error: Exception | None = None) -> None:
         """What was sent is acknowledged by Kafka, or is not."""
         sent, self.sent = self.sent, []
-        for *_, done in sent:
-            done(error)
+        self.pairing.told([done for *_, done in sent], error)
         self.pairing.settle()
 
     def pairs(self) -> list[Pair]:
@@ -404,7 +402,7 @@ def test_deliveries_are_taken_in_on_the_owners_thread_alone(harness: Harness) ->
     harness.read(Role.SERVED, served("a"))
     harness.read(Role.SHADOW, shadow("a"))
     (*_, done) = harness.sent[0]
-    done(None)
+    harness.pairing.told([done], None)
     assert (harness.woken, harness.acknowledged) == (1, [])
     harness.pairing.settle()
     assert len(harness.acknowledged) == 2
