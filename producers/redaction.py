@@ -6,6 +6,7 @@ itself JSON (the arguments of a tool call, a JSON answer) likewise; so it stays 
 nothing more. What is found and what is missed is measured in docs/redaction.md.
 """
 
+import operator
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from shadowlane.producers.redaction_rules import (
     RULES_WITHOUT_DIGITS,
     SECRET_KEYS,
     Look,
+    may_hold_anything,
 )
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
@@ -42,10 +44,13 @@ def redact_json(value: Any) -> Any:
 def _text(text: str, nested: int) -> str:
     if len(text) < _SHORTEST:
         return text
-    if len(text) <= _OFTEN and text[0] not in "{[":
+    if len(text) > _OFTEN:
+        if not may_hold_anything(text):
+            return text
+    elif text[0] not in "{[":
         known = _short_text(text)
         return text if known == text else known  # nothing found is the same object
-    if nested and text[:1] in ("{", "["):
+    if nested and text[0] in "{[":
         try:
             value = orjson.loads(text)
         except ValueError:
@@ -79,10 +84,7 @@ def _json(value: Any, nested: int) -> Any:
         return _text(value, nested)
     if isinstance(value, list):
         items = [_json(item, nested) for item in value]
-        for new, old in zip(items, value, strict=True):
-            if new is not old:
-                return items
-        return value
+        return value if all(map(operator.is_, items, value)) else items
     if isinstance(value, dict):
         return _object(value, nested)
     return value

@@ -309,6 +309,24 @@ def _sub(pattern: re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> 
     return lambda text: pattern.sub(by, text)
 
 
+_SIGNS = "-0123456789:=@_/AGJzZ"
+
+
+def may_hold_anything(text: str) -> bool:
+    """Whether one of the rules can find something in ``text``. Most prose has none of the characters without one of
+    which nothing is found, and this look at it takes half a microsecond a kilobyte.
+
+    A token has a digit, ``-``, ``_``, ``A`` (of AWS, of Google), ``G`` (``SG.``) or ``J`` (``eyJ``); a login is after
+    ``authorization``; a value that "is" a secret has a digit. Other scripts have digits of their own.
+    """
+    if not text.isascii():
+        return True
+    for sign in _SIGNS:  # noqa: SIM110 - any() takes twice as long
+        if sign in text:
+            return True
+    return False
+
+
 RULES: tuple[Rule, ...] = (
     (lambda look: "-" in look.text and "PRIVATE KEY" in look.text, _private_keys),
     (_may_hold_token, _sub(_TOKEN, "[token]")),
