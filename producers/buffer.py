@@ -13,7 +13,7 @@ counts it exactly.
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -45,6 +45,9 @@ class Queued(Booked, Protocol):
 
 
 T = TypeVar("T", bound=Queued)
+
+Book = tuple[int, str, str]
+"""Where the ledger has a request: minute, service, route."""
 
 OVERHEAD_BYTES = 1024
 """What a request costs besides its bodies: the objects that hold it, rounded up."""
@@ -214,48 +217,44 @@ class Buffer(Generic[T]):
                 self.collect()
             return self._queue[0] if self._queue else None
 
-    def take(self, most: int = 1) -> list[T]:
+    def take(self, most: int = 1) -> list[tuple[T, Book]]:
         """The oldest items in the queue, so many at most. They stay pending, and their bytes reserved, until
         settled. For the thread that empties the queue, and no other."""
         with self.lock:
             self.collect()
             items = list(islice(self._queue, most))
-        counts = _counted(items)  # asks for routes, which may take a service's own redactor: under no lock
+        # Asks for routes, which may take a service's own redactor: under no lock.
+        books = [(item.ts // MINUTE_MS * MINUTE_MS, item.service, item.route) for item in items]
         with self.lock:
-            for (minute, service, route), count in counts.items():  # not on the service's path
+            for (minute, service, route), count in Counter(books).items():  # not on the service's path
                 self.ledger.add(minute, service, route, Row.ELIGIBLE, count=count)
             for _ in items:
                 self._queue.popleft()
             self._taken += len(items)
-        return items
+        return list(zip(items, books, strict=True))
 
     def eligible(self) -> int:
         """Requests collected or refused so far; those still in the queue are not in the ledger yet."""
         with self.lock:
             return self.ledger.total(Row.ELIGIBLE) + len(self._queue)
 
-    def reprice(self, costs: Iterable[tuple[T, int]]) -> None:
-        """Taken items take up so many bytes from now on; encoded, a stream is a fraction of what came."""
-        with self.lock:
-            size = 0
-            for item, cost in costs:
-                size += cost - item.cost
-                item.cost = cost
-            self._reserve(size)
-
     def queued(self) -> int:
         """Requests that can be taken, the uncollected ones included."""
         return len(self._queue) + len(self.incoming)
 
-    def settle(self, items: Iterable[Booked], row: Row, reason: str = "") -> None:
+    def settle(self, taken: Iterable[tuple[Booked, Book]], row: Row, reason: str = "") -> None:
         """Each taken item is settled exactly once: ``mirrored``, or ``dropped`` with a reason."""
-        items = list(items)
-        counts = _counted(items)
+        taken = list(taken)
+        books = Counter([book for _, book in taken])
+        self.settle_all(books, sum([item.cost for item, _ in taken]), row, reason)
+
+    def settle_all(self, books: Mapping[Book, int], size: int, row: Row, reason: str = "") -> None:
+        """:meth:`settle` for taken items that are so many by book, and have ``size`` bytes reserved together."""
         with self.changed:
-            for (minute, service, route), count in counts.items():
+            for (minute, service, route), count in books.items():
                 self.ledger.add(minute, service, route, row, reason, count)
-            self._reserve(-sum([item.cost for item in items]))
-            self._taken -= len(items)
+            self._reserve(-size)
+            self._taken -= sum(books.values())
             self.changed.notify_all()
 
     def close(self, reason: str) -> None:
@@ -274,8 +273,3 @@ class Buffer(Generic[T]):
         self.free = 0
         self._forked = True
         self.incoming.clear()
-
-
-def _counted(items: Iterable[Booked]) -> Counter[tuple[int, str, str]]:
-    """Items by minute, service and route."""
-    return Counter([(item.ts // MINUTE_MS * MINUTE_MS, item.service, item.route) for item in items])

@@ -54,7 +54,7 @@ class Exchange:
 
     # What every exchange sets or asks for has a slot; what few of them have is a default of the class.
     __slots__ = (
-        *("body", "came", "protocol", "room", "said", "source", "started", "told_route"),
+        *("body", "came", "protocol", "request_id", "room", "said", "source", "started", "told_route"),
         *("chunks", "content_type", "cost", "ended", "status"),
         *("__dict__", "__weakref__", "_answer", "_max_answer", "unreserved"),
     )
@@ -62,6 +62,7 @@ class Exchange:
     protocol: str
     told_route: str  # by the attachment
     said: Said
+    request_id: str
     came: int
     started: float
     room: int
@@ -74,7 +75,6 @@ class Exchange:
     unreserved: int  # bytes held that are not reserved yet
     _answer: int  # bytes
     _max_answer: int
-    request_id: str = ""
     content_encoding: str = ""
     chunk_times: list[float] | None = None
     left_out: str = ""

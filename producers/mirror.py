@@ -221,8 +221,7 @@ class Mirror:
         exchange.said = context
         exchange.room = source.room
         exchange.body = b""
-        if request_id:
-            exchange.request_id = request_id
+        exchange.request_id = request_id
         if key or traceparent:
             exchange.say(key, traceparent)
         if self._left_out:

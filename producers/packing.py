@@ -1,34 +1,26 @@
 """Encoded records into envelopes: a request and its served response always travel in twin envelopes."""
 
+from collections import Counter
 from collections.abc import Iterable
 
+from shadowlane.producers.buffer import Book
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES
-
-
-class Packed:
-    """One request that is in an envelope: what is left of it is what the books need."""
-
-    __slots__ = ("cost", "route", "service", "ts")
-
-    def __init__(self, ts: int, service: str, route: str, cost: int) -> None:
-        self.ts = ts
-        self.service = service
-        self.route = route
-        self.cost = cost
 
 
 class Batch:
     """Requests of one partition: one envelope for the requests, one for their served responses.
 
-    Lines are written into their envelope as they come: held one by one until it is closed, they would take memory
+    What is left of each request besides is what the books need: ``books``, and ``cost``, the bytes that are reserved
+    for all of them. Lines are written into their envelope as they come: held one by one until it is closed, they would take memory
     that the system has to hand out anew for each batch.
     """
 
-    __slots__ = ("_requests", "_served", "items", "partition")
+    __slots__ = ("_requests", "_served", "books", "cost", "partition")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.items: list[Packed] = []
+        self.books: Counter[Book] = Counter()
+        self.cost = 0
         self._requests = bytearray()
         self._served = bytearray()
 
@@ -38,11 +30,12 @@ class Batch:
             and len(self._served) + len(response_line) < ENVELOPE_MAX_BYTES
         )
 
-    def add(self, item: Packed, request_line: bytes, response_line: bytes) -> None:
-        if self.items:
+    def add(self, book: Book, cost: int, request_line: bytes, response_line: bytes) -> None:
+        if self.books:
             self._requests += b"\n"
             self._served += b"\n"
-        self.items.append(item)
+        self.books[book] += 1
+        self.cost += cost
         self._requests += request_line
         self._served += response_line
 
@@ -59,7 +52,9 @@ class Packer:
     def __init__(self) -> None:
         self._open: dict[int, Batch] = {}
 
-    def add(self, item: Packed, request_line: bytes, response_line: bytes, partition: int) -> Batch | None:
+    def add(
+        self, partition: int, book: Book, cost: int, request_line: bytes, response_line: bytes
+    ) -> Batch | None:
         """The batch that had to be closed for this request, if any."""
         batch = self._open.get(partition)
         closed = None
@@ -67,7 +62,7 @@ class Packer:
             closed, batch = batch, None
         if batch is None:
             batch = self._open[partition] = Batch(partition)
-        batch.add(item, request_line, response_line)
+        batch.add(book, cost, request_line, response_line)
         return closed
 
     def take(self) -> Iterable[Batch]:

@@ -14,7 +14,7 @@ import orjson
 from shadowlane.errors import CodecError
 from shadowlane.producers.decoding import decode_chunks
 from shadowlane.producers.exchange import STREAM_FACTOR, Exchange
-from shadowlane.producers.ids import new_request_id, valid_traceparent
+from shadowlane.producers.ids import RequestIds, valid_traceparent
 from shadowlane.producers.openai_chat import Completion, error_message, read_completion, read_stream
 from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.worker import RECORD_MAX_BYTES
@@ -36,17 +36,18 @@ class ExchangeEncoder:
         self._redactor = redactor
         self._without_content = without_content
         self._max_body_bytes = max_body_bytes
+        self._ids = RequestIds()
         self._known: dict[tuple[str, str, str, str], tuple[MirroredRequest, Response]] = {}
 
     def __call__(self, exchange: Exchange) -> tuple[bytes, bytes]:
         """Raises CodecError where not even the bare records can be encoded."""
         if not exchange.request_id:
-            exchange.request_id = new_request_id(exchange.ts)
+            exchange.request_id = self._ids.new(exchange.ts)
         left_out = exchange.left_out
         if not left_out:
             try:
                 lines = self._encoded(exchange)
-                if max(map(len, lines)) <= RECORD_MAX_BYTES:
+                if len(lines[0]) <= RECORD_MAX_BYTES and len(lines[1]) <= RECORD_MAX_BYTES:
                     return lines
                 left_out = "record_too_large"
             except _LeftOutError as exc:
@@ -63,8 +64,8 @@ class ExchangeEncoder:
             request.model = response.model = model
         request.body = body
         request.key = exchange.key
-        if exchange.attributes:
-            request.attributes = response.attributes = dict(exchange.attributes)
+        if attributes := exchange.attributes:
+            request.attributes = response.attributes = dict(attributes)
         try:
             _redact_all_but_body(self._redactor, request, response)
         except Exception as exc:
@@ -105,7 +106,8 @@ class ExchangeEncoder:
 
     def _records(self, exchange: Exchange) -> tuple[MirroredRequest, Response]:
         """Both records, without their content and what says whose they are."""
-        alike = exchange.route, exchange.protocol, exchange.arm, exchange.stage
+        said = exchange.said
+        alike = exchange.route, exchange.protocol, said.arm, said.stage
         known = self._known.get(alike)
         if known is None:
             if len(self._known) >= REMEMBERED:
@@ -113,7 +115,7 @@ class ExchangeEncoder:
             known = self._known[alike] = _blank(exchange)
         request, response = copied(known[0]), copied(known[1])
         request.request_id = response.request_id = exchange.request_id
-        request.ts = response.ts = ts = exchange.ts
+        request.ts = response.ts = ts = exchange.came // 1_000_000
         took_ms = (exchange.ended - exchange.started) * 1000
         response.completed_at = ts + round(took_ms)
         response.latency_ms = round(took_ms, 3)
@@ -123,8 +125,8 @@ class ExchangeEncoder:
             response.error, response.error_message = exchange.error, exchange.error_message
         elif status >= 400:
             response.error = Failure.THROTTLED if status in THROTTLED else Failure.HTTP
-        if exchange.traceparent:
-            request.traceparent = response.traceparent = valid_traceparent(exchange.traceparent)
+        if traceparent := exchange.traceparent:
+            request.traceparent = response.traceparent = valid_traceparent(traceparent)
         return request, response
 
     def _read_response(self, exchange: Exchange, response: Response) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from shadowlane.errors import BrokerError, CodecError
-from shadowlane.producers.buffer import OVERHEAD_BYTES, Buffer, Queued
+from shadowlane.producers.buffer import OVERHEAD_BYTES, Book, Buffer, Queued
 from shadowlane.producers.ledger import Drop, Key, Row
 from shadowlane.producers.link import Link
-from shadowlane.producers.packing import Batch, Packed, Packer
+from shadowlane.producers.packing import Batch, Packer
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, encode, pack
 from shadowlane.schemas.events import LedgerCell
 from shadowlane.schemas.topics import Topics, partition_of
@@ -74,7 +74,7 @@ class Worker(Generic[T]):
         self._hold_s = hold_s
         self._report = report
         self._pause = pause
-        self._batch: deque[T] = deque()  # taken, and not packed yet
+        self._batch: deque[tuple[T, Book]] = deque()  # taken, and not packed yet
         self._packer = Packer()
         self._packer_since = 0.0
         self._outgoing: deque[_Message] = deque()
@@ -187,48 +187,36 @@ class Worker(Generic[T]):
         while (self._batch or left > 0) and not self._outgoing:
             self._batch.extend(self._buffer.take(max(0, min(left, BATCH))))
             left -= BATCH
-            costs: list[tuple[T, int]] = []
+            freed = 0  # encoded, a stream is a fraction of what came
             try:
                 while self._batch:
-                    self._pack(self._batch[0], now, costs)
+                    freed += self._pack(*self._batch[0], now)
                     self._batch.popleft()
                     self._pause()
             finally:
-                self._buffer.reprice(costs)
+                self._buffer.release(freed)
             self._send()
 
-    def _pack(self, item: T, now: float, costs: list[tuple[T, int]]) -> None:
-        lines = self._encoded(item)
-        if lines is not None:
-            request_line, response_line = lines
-            cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
-            costs.append((item, cost))
-            if self._packer.empty():
-                self._packer_since = now
-            closed = self._packer.add(
-                Packed(item.ts, item.service, item.route, cost),
-                request_line,
-                response_line,
-                partition_of(item.request_id, self._partitions),
-            )
-            if closed is not None:
-                self._dispatch(closed)
-
-    def _encoded(self, item: T) -> tuple[bytes, bytes] | None:
+    def _pack(self, item: T, book: Book, now: float) -> int:
+        """Encode an item, and put it into its envelope; how many of its reserved bytes it needs no more."""
         try:
-            lines = self._encode(item)
-        except CodecError as exc:
-            self._report("encode", f"a request could not be encoded: {exc}")
-            self._buffer.settle([item], Row.DROPPED, Drop.ENCODE_FAILED)
-            return None
+            request_line, response_line = self._encode(item)
         except Exception as exc:
-            self._report("encode", f"a request could not be encoded: {type(exc).__name__}: {exc}")
-            self._buffer.settle([item], Row.DROPPED, Drop.ENCODE_FAILED)
-            return None
-        if max(map(len, lines)) > RECORD_MAX_BYTES:
-            self._buffer.settle([item], Row.DROPPED, Drop.TOO_LARGE)
-            return None
-        return lines
+            why = str(exc) if isinstance(exc, CodecError) else f"{type(exc).__name__}: {exc}"
+            self._report("encode", f"a request could not be encoded: {why}")
+            self._buffer.settle([(item, book)], Row.DROPPED, Drop.ENCODE_FAILED)
+            return 0
+        if len(request_line) > RECORD_MAX_BYTES or len(response_line) > RECORD_MAX_BYTES:
+            self._buffer.settle([(item, book)], Row.DROPPED, Drop.TOO_LARGE)
+            return 0
+        if self._packer.empty():
+            self._packer_since = now
+        cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
+        partition = partition_of(item.request_id, self._partitions)
+        closed = self._packer.add(partition, book, cost, request_line, response_line)
+        if closed is not None:
+            self._dispatch(closed)
+        return item.cost - cost
 
     def _dispatch_open(self) -> None:
         for batch in self._packer.take():
@@ -254,13 +242,15 @@ class Worker(Generic[T]):
         if not last:
             return
         self._deliveries.discard(delivery)
-        items = delivery.batch.items
+        batch = delivery.batch
         if delivery.acknowledged:
-            self._buffer.settle(items, Row.MIRRORED)
+            self._buffer.settle_all(batch.books, batch.cost, Row.MIRRORED)
         else:
             if not self._giving_up:
-                self._report("delivery", f"Kafka did not take {len(items)} requests: {delivery.error}")
-            self._buffer.settle(items, Row.DROPPED, self._giving_up or Drop.DELIVERY_FAILED)
+                lost = batch.books.total()
+                self._report("delivery", f"Kafka did not take {lost} requests: {delivery.error}")
+            reason = self._giving_up or Drop.DELIVERY_FAILED
+            self._buffer.settle_all(batch.books, batch.cost, Row.DROPPED, reason)
 
     def _write_ledger(self, now: float, urgent: bool) -> None:
         ledger = self._buffer.ledger

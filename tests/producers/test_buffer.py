@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.producers.buffer import FREE_BYTES, Buffer
+from shadowlane.producers.buffer import FREE_BYTES, Book, Buffer
 from shadowlane.producers.ledger import Ledger, Row
 
 
@@ -45,7 +45,7 @@ def test_what_is_held_stays_within_the_bound_and_the_books_add_up(
 ) -> None:
     buffer: Buffer[Thing] = Buffer(Ledger("m1"), limit)
     held = refused = 0
-    taken: list[Thing] = []
+    taken: list[tuple[Thing, Book]] = []
     for action in actions:
         if isinstance(action, int):
             if offer(buffer, action):
@@ -58,7 +58,7 @@ def test_what_is_held_stays_within_the_bound_and_the_books_add_up(
         elif action == "take":
             taken += buffer.take()
         else:
-            held -= sum(thing.cost for thing in taken)
+            held -= sum(thing.cost for thing, _ in taken)
             buffer.settle(taken, Row.MIRRORED)
             taken = []
         assert held <= limit
