@@ -10,9 +10,9 @@ from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES
 class Batch:
     """Requests of one partition: one envelope for the requests, one for their served responses.
 
-    What is left of each request besides is what the books need: ``books``, and ``cost``, the bytes that are reserved
-    for all of them. Lines are written into their envelope as they come: held one by one until it is closed, they would take memory
-    that the system has to hand out anew for each batch.
+    What is left of the requests besides is what the books need: how many there are by ``books``, and ``cost``, the
+    bytes that are reserved for all of them. Lines are written into their envelope as they come: held one by one until
+    it is closed, they would take memory that the system has to hand out anew for each batch.
     """
 
     __slots__ = ("_requests", "_served", "books", "cost", "partition")

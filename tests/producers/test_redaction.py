@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.producers.redaction import Redactor, redact_json, redact_text
-from shadowlane.producers.redaction_rules import RULES
+from shadowlane.producers.redaction_rules import RULES, may_hold_anything
 from tests.producers.planted import INNOCENT, PLANTED
 
 ALPHABET = st.sampled_from(list("aZ09 .,:;=@/+-_()[]{}\"'\\\n€") + [p[1] for p in PLANTED[::2]])
@@ -140,6 +140,14 @@ def test_what_saves_work_saves_no_secret(text: str) -> None:
             break
     assume(not text.startswith(("{", "[")))
     assert redact_text(text) == (expected if len(text) >= 6 else text)
+
+
+@pytest.mark.parametrize(("kind", "text", "part"), PLANTED[:-5])
+def test_what_is_found_has_one_of_the_characters_that_are_looked_for_first(
+    kind: str, text: str, part: str
+) -> None:
+    assert may_hold_anything(text)
+    assert part not in redact_text(f"{'It was late, and nobody came any more. ' * 3}{text}")
 
 
 REPEATED = (
