@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from shadowlane.schemas.config import Price, Rollout, Scorer
 from shadowlane.schemas.events import Response
 
 _ROUNDING = 1e-9  # a mean of ones may come out as 1.0000000000000002
+_PLAIN = frozenset({float, int, bool})  # the types of nearly all numbers
+_SIDE, _PAIR, _BOTH = Kind  # by names of their own: an Enum's attributes take Python five times as long
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,17 +42,21 @@ class _Scorer:
     unit: Unit
     call: Callable[..., Any]
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What its numbers lie between; what is not finite is none."""
+        return (0.0, 1.0) if self.unit == "score" else (-sys.float_info.max, sys.float_info.max)
+
 
 class ScorerSet:
     """The scorers of one rollout. Made once, at start; :meth:`score` is called for each pair."""
 
     def __init__(self, scorers: list[_Scorer], weights: Mapping[str, float]) -> None:
-        self._scorers = scorers
+        self._scorers = [(s, s.name, s.kind, s.call, *s.bounds) for s in scorers]
+        both_sides = {s.name for s in scorers if s.kind is not _PAIR}
         largest = max(weights.values(), default=0.0)
-        # By the largest, so that no sum of weights overflows.
-        self._weights = {name: weight / largest for name, weight in weights.items() if weight > 0}
-        both_sides = {s.name for s in scorers if s.kind is not Kind.PAIR}
-        self._side_weights = {name: weight for name, weight in self._weights.items() if name in both_sides}
+        # Name, weight, and whether it grades both sides. By the largest, so that no sum of weights overflows.
+        self._weights = [(n, w / largest, n in both_sides) for n, w in weights.items() if w > 0]
 
     @classmethod
     def from_rollout(
@@ -81,7 +88,7 @@ class ScorerSet:
     @property
     def grades_both_sides(self) -> bool:
         """Whether all of quality is made of scorers that grade both sides, so that its two means compare."""
-        return self._side_weights.keys() == self._weights.keys()
+        return all(both_sides for _, _, both_sides in self._weights)
 
     def score(self, request_body: Any, stable: Response, candidate: Response) -> Scored:
         """Every scorer's word on one pair, and the quality of its sides. Never raises.
@@ -90,45 +97,66 @@ class ScorerSet:
         looks better than answering badly. Where the stable side failed, the scorers of the pair abstain.
         """
         scored = Scored()
-        sides = ((stable, scored.stable), (candidate, scored.candidate))
-        for scorer in self._scorers:
-            if scorer.kind is Kind.SIDE:
-                for answer, scores in sides:
-                    value = _call(scorer, scored.failed, request_body, answer)
-                    if value is not None:
-                        _enter(scorer, value, answer, scores, scored.failed)
-            elif scorer.kind is Kind.BOTH:
-                values = _call(scorer, scored.failed, request_body, stable, candidate)
-                if isinstance(values, tuple) and len(values) == 2:
-                    for value, (answer, scores) in zip(values, sides, strict=True):
-                        if value is not None:
-                            _enter(scorer, value, answer, scores, scored.failed)
-                elif values is not None:
-                    scored.failed[scorer.name] = f"gave {_type(values)}, not (stable's, candidate's)"
-            elif not stable.error:
-                value = _call(scorer, scored.failed, request_body, stable, candidate)
-                if value is not None:
-                    _enter(scorer, value, candidate, scored.candidate, scored.failed)
-        self._judge(scored, bool(stable.error), bool(candidate.error))
+        stable_scores, candidate_scores, failed = scored.stable, scored.candidate, scored.failed
+        stable_failed, candidate_failed = bool(stable.error), bool(candidate.error)
+        # Some 23 calls a pair, so none of them has another one around it, and a usual number is entered right here.
+        for scorer, name, kind, call, lowest, highest in self._scorers:
+            ours: Any = None
+            theirs: Any = None
+            if kind is _SIDE:
+                try:
+                    ours = call(request_body, stable)
+                except BaseException as exc:
+                    _note(name, exc, failed)
+                try:
+                    theirs = call(request_body, candidate)
+                except BaseException as exc:
+                    _note(name, exc, failed)
+            elif kind is _BOTH:
+                ours, theirs = _of_both(scorer, request_body, stable, candidate, failed)
+            elif not stable_failed:
+                try:
+                    theirs = call(request_body, stable, candidate)
+                except BaseException as exc:
+                    _note(name, exc, failed)
+            if ours is not None:
+                if type(ours) in _PLAIN and lowest <= ours <= highest and not stable_failed:
+                    stable_scores[name] = ours + 0.0  # a float, and -0.0 is no score
+                else:
+                    _enter(scorer, ours, stable_failed, stable_scores, failed)
+            if theirs is not None:
+                if type(theirs) in _PLAIN and lowest <= theirs <= highest and not candidate_failed:
+                    candidate_scores[name] = theirs + 0.0
+                else:
+                    _enter(scorer, theirs, candidate_failed, candidate_scores, failed)
+        self._judge(scored, stable_failed, candidate_failed)
         return scored
 
     def _judge(self, scored: Scored, stable_failed: bool, candidate_failed: bool) -> None:
-        if not self._weights:
-            return
-        scored.candidate_quality = 0.0 if candidate_failed else _mean(self._weights, scored.candidate)
-        if not self._side_weights:
-            return
-        scored.stable_quality = 0.0 if stable_failed else _mean(self._side_weights, scored.stable)
-        # What graded both sides; of a failed side, all that graded the other one.
-        shared = {
-            name: weight
-            for name, weight in self._side_weights.items()
-            if (stable_failed or name in scored.stable) and (candidate_failed or name in scored.candidate)
-        }
-        ours = 0.0 if stable_failed else _mean(shared, scored.stable)
-        theirs = 0.0 if candidate_failed else _mean(shared, scored.candidate)
-        if ours is not None and theirs is not None:
-            scored.quality_difference = theirs - ours
+        """The qualities: weighted means of what did not abstain. A side that failed has 0 of each scorer."""
+        stable_sum = stable_weight = candidate_sum = candidate_weight = 0.0
+        shared_stable = shared_candidate = shared_weight = 0.0  # of what graded both sides
+        for name, weight, both_sides in self._weights:
+            theirs = 0.0 if candidate_failed else scored.candidate.get(name)
+            if theirs is not None:
+                candidate_sum += weight * theirs
+                candidate_weight += weight
+            if both_sides:
+                ours = 0.0 if stable_failed else scored.stable.get(name)
+                if ours is not None:
+                    stable_sum += weight * ours
+                    stable_weight += weight
+                    if theirs is not None:
+                        shared_stable += weight * ours
+                        shared_candidate += weight * theirs
+                        shared_weight += weight
+        if candidate_weight:
+            scored.candidate_quality = min(1.0, candidate_sum / candidate_weight)
+        if stable_weight:
+            scored.stable_quality = min(1.0, stable_sum / stable_weight)
+        if shared_weight:
+            theirs, ours = shared_candidate / shared_weight, shared_stable / shared_weight
+            scored.quality_difference = min(1.0, theirs) - min(1.0, ours)
 
 
 def _scorer(wanted: Scorer, prices: Mapping[str, Price], where: str) -> _Scorer:
@@ -158,44 +186,40 @@ def units(rollout: Rollout) -> dict[str, Unit]:
     }
 
 
-def _mean(weights: Mapping[str, float], scores: Mapping[str, float]) -> float | None:
-    """The weighted mean over the scores that are there; None where none is."""
-    total = weighted = 0.0
-    for name, weight in weights.items():
-        score = scores.get(name)
-        if score is not None:
-            total += weight
-            weighted += weight * score
-    return min(1.0, weighted / total) if total else None
-
-
-def _call(scorer: _Scorer, failed: dict[str, str], *arguments: Any) -> Any:
+def _of_both(
+    scorer: _Scorer, request_body: Any, stable: Response, candidate: Response, failed: dict[str, str]
+) -> tuple[Any, Any]:
     try:
-        return scorer.call(*arguments)
-    except (KeyboardInterrupt, SystemExit):  # somebody stops the process
-        raise
-    except ScorerFailedError as exc:
-        failed[scorer.name] = str(exc)
-        return None
-    except BaseException as exc:  # a panic in an extension written in Rust is no Exception
-        failed[scorer.name] = told(exc)
-        return None
+        values = scorer.call(request_body, stable, candidate)
+    except BaseException as exc:
+        _note(scorer.name, exc, failed)
+        return None, None
+    if isinstance(values, tuple) and len(values) == 2:
+        return values
+    if values is not None:
+        failed[scorer.name] = f"gave {_type(values)}, not (stable's, candidate's)"
+    return None, None
+
+
+def _note(name: str, exc: BaseException, failed: dict[str, str]) -> None:
+    """What a scorer raised. All but a stop: a panic in an extension written in Rust is no Exception."""
+    if isinstance(exc, KeyboardInterrupt | SystemExit):  # somebody stops the process
+        raise exc
+    failed[name] = str(exc) if isinstance(exc, ScorerFailedError) else told(exc)
 
 
 def _enter(
-    scorer: _Scorer, value: Any, answer: Response, scores: dict[str, float], failed: dict[str, str]
+    scorer: _Scorer, value: Any, side_failed: bool, scores: dict[str, float], failed: dict[str, str]
 ) -> None:
-    number = value if type(value) is float else _number(value)
-    if scorer.unit == "score" and number is not None and 0.0 <= number <= 1.0:  # nearly always
-        scores[scorer.name] = 0.0 if answer.error else abs(number)  # -0.0 is no score
-    elif number is None:
+    number = _number(value)
+    if number is None:
         failed[scorer.name] = f"gave {_type(value)}, not a number"
     elif not math.isfinite(number):
         failed[scorer.name] = f"gave {number}"
     elif scorer.unit != "score":
         scores[scorer.name] = number
     elif -_ROUNDING <= number <= 1 + _ROUNDING:  # somebody's mean of ones
-        scores[scorer.name] = 0.0 if answer.error else min(1.0, max(0.0, number))
+        scores[scorer.name] = 0.0 if side_failed else min(1.0, max(0.0, number))
     else:
         failed[scorer.name] = f"gave {number:g}, which is not in [0, 1]"
 
