@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from shadowlane.errors import CodecError
 from shadowlane.producers.ids import new_request_id, valid_traceparent
-from shadowlane.producers.openai_chat import read_completion
+from shadowlane.schemas.answers import openai_chat
 from shadowlane.schemas.codec import TIME_END
 from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role
 
@@ -111,7 +111,7 @@ def _served(response: dict[str, Any] | str) -> Served:
         return Served(output=response)
     if "choices" not in response:
         return Served.model_validate(response)
-    completion = read_completion(orjson.dumps(response))
+    completion = openai_chat.read(orjson.dumps(response))
     if not completion.complete:
         raise CodecError(f"response: {completion.problem}")
     return Served(

@@ -15,16 +15,14 @@ from shadowlane.errors import CodecError
 from shadowlane.producers.decoding import decode_chunks
 from shadowlane.producers.exchange import STREAM_FACTOR, Exchange
 from shadowlane.producers.ids import RequestIds, valid_traceparent
-from shadowlane.producers.openai_chat import Completion, error_message, read_completion, read_stream
 from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.worker import RECORD_MAX_BYTES
+from shadowlane.schemas.answers import READERS, Answer, Reader, error_message
 from shadowlane.schemas.codec import encode
-from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, Role, copied
+from shadowlane.schemas.events import Failure, MirroredRequest, Response, Role, copied
 
 THROTTLED = (429, 529)
 REMEMBERED = 1000  # kinds of exchanges
-# A member of an enumeration takes longer to look up than a name.
-_CHAT = Protocol.OPENAI_CHAT
 _HARMLESS = (Failure.ABANDONED, Failure.CONNECTION)
 _ANSWER_KEPT = frozenset({"", Failure.ABANDONED, Failure.BAD_RESPONSE})
 
@@ -102,7 +100,7 @@ class ExchangeEncoder:
         model = parsed.get("model") if isinstance(parsed, dict) else None
         # As the service wrote it, where nothing was found: no number is written differently.
         body = orjson.Fragment(raw) if redacted is parsed and raw and b"\n" not in raw else redacted
-        return body, model if isinstance(model, str) and exchange.protocol == _CHAT else ""
+        return body, model if isinstance(model, str) and exchange.protocol in READERS else ""
 
     def _records(self, exchange: Exchange) -> tuple[MirroredRequest, Response]:
         """Both records, without their content and what says whose they are."""
@@ -143,8 +141,8 @@ class ExchangeEncoder:
             raise _LeftOutError(str(exc)) from exc
         if exchange.status >= 400:
             response.error_message = response.error_message or error_message(b"".join(chunks))
-        elif exchange.protocol == _CHAT:
-            self._read_chat(exchange, response, chunks)
+        elif (reader := READERS.get(exchange.protocol)) is not None:
+            self._read_answer(reader, exchange, response, chunks)
         else:
             response.output = _text(b"".join(chunks))
             if exchange.ended_early and not response.error:
@@ -152,15 +150,17 @@ class ExchangeEncoder:
         if len(response.output) > self._max_body_bytes:
             raise _LeftOutError("response_too_large")
 
-    def _read_chat(self, exchange: Exchange, response: Response, chunks: list[bytes]) -> None:
+    def _read_answer(
+        self, reader: Reader, exchange: Exchange, response: Response, chunks: list[bytes]
+    ) -> None:
         if exchange.content_type.startswith("text/event-stream"):
-            found = read_stream(chunks)
+            found = reader.stream(chunks)
             if found.first_token_chunk is not None:
                 times = exchange.chunk_times or [exchange.ended]
                 at = times[min(found.first_token_chunk, len(times) - 1)]
                 response.ttft_ms = round((at - exchange.started) * 1000, 3)
         else:
-            found = read_completion(b"".join(chunks))
+            found = reader.whole(b"".join(chunks))
         _take(found, response)
         if found.complete:
             # The last event came: that the connection was closed or broke after it harmed nobody.
@@ -231,7 +231,7 @@ class _LeftOutError(Exception):
         self.reason = reason
 
 
-def _take(found: Completion, response: Response) -> None:
+def _take(found: Answer, response: Response) -> None:
     response.output = found.output
     response.tool_calls = found.tool_calls or None
     response.finish_reason = found.finish_reason

@@ -23,6 +23,8 @@ class Protocol(StrEnum):
     """What the body of a mirrored request is, and so which candidates can answer it."""
 
     OPENAI_CHAT = "openai.chat"  # the JSON body of POST /v1/chat/completions
+    OPENAI_RESPONSES = "openai.responses"  # of POST /v1/responses
+    ANTHROPIC_MESSAGES = "anthropic.messages"  # of POST /v1/messages
     JSON = "json"  # the JSON body of a web service's request
     CALL = "call"  # the arguments of an observed function, by name
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.producers.decoding import decode_chunks
-from shadowlane.producers.openai_chat import error_message, events, read_completion, read_stream
+from shadowlane.schemas.answers.answer import error_message, events
+from shadowlane.schemas.answers.openai_chat import read, read_stream
 from tests.producers.model_server import CALLS, DONE, STREAM, STREAMED_CALLS, TEXT, USAGE, chunk, completion
 
 
@@ -41,7 +42,7 @@ def test_the_first_token_came_with_the_piece_that_completes_its_event(texts: lis
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_raise(body: bytes) -> None:
     read_stream([body])
-    read_completion(body)
+    read(body)
     error_message(body)
     assert not read_stream([body]).complete or b"DONE" in body or b"finish" in body
 
@@ -75,7 +76,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_no_json_whatever_raises(value: Any) -> None:
     body = json.dumps(value).encode()
-    found = read_completion(body)
+    found = read(body)
     assert isinstance(found.output, str)
     found = read_stream([b"data: " + body + b"\n\n" + DONE])
     assert isinstance(found.output, str)
@@ -94,7 +95,7 @@ def test_no_json_whatever_raises(value: Any) -> None:
     ],
 )
 def test_tool_calls_in_the_forms_that_servers_send(body: bytes, calls: list[tuple[str, str]]) -> None:
-    assert [(c["name"], c["arguments"]) for c in read_completion(body).tool_calls] == calls
+    assert [(c["name"], c["arguments"]) for c in read(body).tool_calls] == calls
 
 
 def test_streamed_tool_calls_without_an_index() -> None:
