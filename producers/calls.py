@@ -7,10 +7,17 @@ request, of which the last attempt is the answer that the service got.
 from typing import TYPE_CHECKING
 
 from shadowlane.producers.exchange import Exchange
-from shadowlane.schemas.events import Failure
+from shadowlane.schemas.events import Failure, Protocol
 
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
+
+ROUTES: dict[str, str] = {
+    Protocol.OPENAI_CHAT: "chat.completions",
+    Protocol.OPENAI_RESPONSES: "responses",
+    Protocol.ANTHROPIC_MESSAGES: "messages",
+}
+"""What a client's calls are called where the service does not name them."""
 
 
 class Call:
@@ -34,7 +41,10 @@ class Call:
             if not self.decided:
                 self.decided = True
                 self.exchange = self._mirror.begin(
-                    self.route, protocol, traceparent=traceparent, started=self.started
+                    self.route or ROUTES.get(protocol, protocol),
+                    protocol,
+                    traceparent=traceparent,
+                    started=self.started,
                 )
                 if self.exchange is not None:
                     self.exchange.attempts = 0

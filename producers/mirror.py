@@ -104,10 +104,15 @@ class Mirror:
         return self.settings.enabled
 
     def wrap(self, client: C, *, route: str | None = None) -> C:
-        """Mirror the chat completions of an ``openai.OpenAI`` or ``AsyncOpenAI`` client.
+        """Mirror what a client of ``openai`` or ``anthropic`` asks models, sync or async: chat completions,
+        responses, messages; or what any SDK asks through an ``httpx`` client that it is given.
 
         Returns the same client, changed: what its calls return, raise and stream stays as it was. Clients
         made of it by ``with_options`` are mirrored too. Wrapping twice does nothing more.
+
+        Args:
+            client: an SDK's client, or an ``httpx`` one.
+            route: by the API if None: ``chat.completions``, ``responses``, ``messages``.
 
         Raises:
             ConfigError: ``client`` is no such client.

@@ -167,7 +167,8 @@ class ExchangeEncoder:
             if response.error and response.error in _HARMLESS:
                 response.error = response.error_message = ""
         elif found.failed:
-            response.error, response.error_message = Failure.HTTP, found.failed
+            response.error = Failure.THROTTLED if found.throttled else Failure.HTTP
+            response.error_message = found.failed
         elif exchange.ended_early and not response.error:
             response.error = Failure.ABANDONED
         elif not response.error:

@@ -14,8 +14,13 @@ from typing import Any
 from shadowlane.producers.calls import Attempt, Call
 from shadowlane.schemas.events import Protocol
 
-PATH = b"/chat/completions"
-_PROTOCOL = Protocol.OPENAI_CHAT  # a member of an enumeration takes a quarter of a microsecond to look up
+# What a path ends with says which API it is; Azure's and those of other servers have more before it.
+_APIS: tuple[tuple[bytes, str], ...] = (
+    (b"/chat/completions", Protocol.OPENAI_CHAT.value),
+    (b"/responses", Protocol.OPENAI_RESPONSES.value),
+    (b"/messages", Protocol.ANTHROPIC_MESSAGES.value),
+)
+_ENDS = tuple(end for end, _ in _APIS)
 
 NewCall = Callable[[], Call]
 
@@ -72,8 +77,10 @@ class TeeTransport:
         """(the call made for this exchange alone, or None within the SDK's; what to tell)."""
         call: Call | None = None
         try:
-            if request.method != "POST" or not request.url.raw_path.partition(b"?")[0].endswith(PATH):
+            path = request.url.raw_path.partition(b"?")[0]
+            if request.method != "POST" or not path.endswith(_ENDS):
                 return None, None
+            protocol = next(protocol for end, protocol in _APIS if path.endswith(end))
             within = self._call.get()
             if within is None:
                 within = call = self._new_call()
@@ -82,7 +89,7 @@ class TeeTransport:
             except Exception:  # RequestNotRead: uploaded in pieces, by hand
                 body = None
             traceparent = request.headers.get("traceparent", "")
-            return call, within.attempt(_PROTOCOL, body, traceparent)
+            return call, within.attempt(protocol, body, traceparent)
         except Exception as exc:
             self._new_call().trouble(exc)
             return None, None

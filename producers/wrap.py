@@ -1,8 +1,10 @@
-"""``mirror.wrap``: the chat completions of an ``openai`` client, sync or async.
+"""``mirror.wrap``: what the clients of ``openai`` and ``anthropic`` ask models, sync or async; or any SDK's that is
+given its HTTP client.
 
 Two changes are made to the client object. Its HTTP client's transports get a tee, which sees the bytes. And
 its ``request`` method, through which the SDK's every call and retry goes, opens a call around itself, so that
-the attempts are one mirrored request. ``copy`` and ``with_options`` wrap what they make.
+the attempts are one mirrored request. ``copy`` and ``with_options`` wrap what they make. Of an HTTP client alone
+there is the tee, and each exchange is a request.
 """
 
 import inspect
@@ -18,7 +20,6 @@ from shadowlane.producers.tee import library_of, tee_client
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
 
-ROUTE = "chat.completions"
 _MARK = "_shadowlane_mirrors"
 
 
@@ -26,28 +27,38 @@ def wrap_client(mirror: "Mirror", client: Any, route: str) -> None:
     """Change ``client`` in place; once for each mirror.
 
     Raises:
-        ConfigError: it is not a client of the openai SDK.
+        ConfigError: it is neither a client of the openai or anthropic SDK nor an HTTP client of httpx.
     """
-    http_client = getattr(client, "_client", None)
+    bare = bool(library_of(client))
+    http_client = client if bare else getattr(client, "_client", None)
     library = library_of(http_client)
-    if not library or not hasattr(client, "chat") or not callable(getattr(client, "request", None)):
+    asks = hasattr(client, "chat") or hasattr(client, "messages")
+    if not library or not (bare or (asks and callable(getattr(client, "request", None)))):
         raise ConfigError(
-            f"mirror.wrap takes an openai.OpenAI or openai.AsyncOpenAI client, not {type(client).__name__}"
+            "mirror.wrap takes a client of openai (OpenAI, AsyncOpenAI, AzureOpenAI, …) or of anthropic (Anthropic, "
+            f"AsyncAnthropic), or the httpx client that another SDK is given; not {type(client).__name__}"
         )
     marked: list[Mirror] = client.__dict__.setdefault(_MARK, [])
     if any(one is mirror for one in marked):
         return
     try:
-        _attach(mirror, client, http_client, library, route or ROUTE)
+        tee_client(
+            http_client,
+            mirror.current_call,
+            lambda: Call(mirror, route, time.perf_counter()),
+            library,
+            owner=mirror,
+        )
+        if not bare:
+            _attach(mirror, client, route)
     except Exception as exc:
         mirror.trouble(exc)
         return
     marked.append(mirror)
 
 
-def _attach(mirror: "Mirror", client: Any, http_client: Any, library: str, route: str) -> None:
+def _attach(mirror: "Mirror", client: Any, route: str) -> None:
     current = mirror.current_call
-    tee_client(http_client, current, lambda: Call(mirror, route, time.perf_counter()), library, owner=mirror)
     client.request = (
         _async_request(mirror, client.request, route, current)
         if inspect.iscoroutinefunction(client.request)

@@ -13,6 +13,8 @@ SHOWN = 500  # characters of an error's text
 STOP, LENGTH, TOOL_CALLS, FILTERED = "stop", "length", "tool_calls", "content_filter"
 """Why an answer ended, in the words of a chat completion, whatever API it came by: arms of two APIs compare."""
 
+_TOO_MUCH = frozenset({"overloaded_error", "rate_limit_error", "rate_limit_exceeded", "server_overloaded"})
+
 
 @dataclass(slots=True)
 class Answer:
@@ -28,6 +30,7 @@ class Answer:
     complete: bool = False
     problem: str = ""
     failed: str = ""  # the error that a stream told instead of going on
+    throttled: bool = False  # and that error was that there is too much to do
 
 
 class Stream:
@@ -62,7 +65,7 @@ class Stream:
                 self._found.problem = "an event of the stream is no object"
                 return
             if event.get("error") or event.get("type") == "error":
-                self._found.failed = error_message(data) or "the stream told an error"
+                fail(self._found, event.get("error") or event)
                 return
             yield event
 
@@ -78,6 +81,13 @@ class Stream:
         if not found.complete and not found.problem:
             found.problem = "the stream ended before its answer did"
         return found
+
+
+def fail(found: Answer, error: Any) -> None:
+    """Notes the error that a 200 told: an object with ``message`` and ``type`` or ``code``, or a text."""
+    said = error if isinstance(error, dict) else {"message": error}
+    found.failed = string(said.get("message"))[:SHOWN] or "the server told an error after its 200"
+    found.throttled = not _TOO_MUCH.isdisjoint({string(said.get("type")), string(said.get("code"))})
 
 
 def events(body: bytes) -> Iterator[tuple[bytes, int]]:

@@ -11,7 +11,6 @@ import orjson
 from shadowlane.schemas.answers.answer import (
     FILTERED,
     LENGTH,
-    SHOWN,
     STOP,
     TOOL_CALLS,
     Answer,
@@ -19,6 +18,7 @@ from shadowlane.schemas.answers.answer import (
     as_object,
     count,
     error_message,
+    fail,
     json_text,
     objects,
     string,
@@ -97,8 +97,7 @@ def _take(found: Answer, response: dict[str, Any]) -> None:
         found.finish_reason = _CUT.get(reason, reason)
     elif status == "failed":
         found.finish_reason = ""
-        error = as_object(response.get("error"))
-        found.failed = string(error.get("message"))[:SHOWN] or "the response failed"
+        fail(found, response.get("error"))
     elif status in ("queued", "in_progress", "cancelled"):
         found.finish_reason = ""
         found.problem = f"the response is {status}: what runs in the background has no answer yet"

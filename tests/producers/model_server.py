@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.schemas.answers import samples
+
 
 def completion(**message: Any) -> bytes:
     return json.dumps(
@@ -106,6 +108,29 @@ ANSWERS: dict[str, Answer] = {
     "stream-no-done": (200, SSE, [chunk({"content": "Hal"}), chunk({}, "stop")]),
     "stream-long": (200, SSE, [chunk({"content": "la "})] * 2000 + [DONE]),
 }
+OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+OTHER_APIS: dict[str, Answer] = {
+    "messages": (200, JSON_TYPE, [json.dumps(samples.MESSAGE).encode()]),
+    "messages-stream": (200, SSE, pieces(samples.MESSAGE_STREAM, 70)),
+    "messages-stream-gzip": (
+        200,
+        {"content-encoding": "gzip", **SSE},
+        pieces(gzip.compress(samples.MESSAGE_STREAM), 50),
+    ),
+    "messages-stream-error": (
+        200,
+        SSE,
+        [
+            samples.MESSAGE_STREAM[: samples.MESSAGE_STREAM.index(b"event: ", 900)],
+            b"event: error\ndata: " + OVERLOADED + b"\n\n",
+        ],
+    ),
+    "messages-overloaded": (529, QUICK, [OVERLOADED]),
+    "responses": (200, JSON_TYPE, [json.dumps(samples.RESPONSE).encode()]),
+    "responses-stream": (200, SSE, pieces(samples.RESPONSE_STREAM, 70)),
+    "responses-bad": (400, JSON_TYPE, [ERROR]),
+}
+ANSWERS_OF_ALL = ANSWERS | OTHER_APIS
 
 
 class Server:
@@ -133,7 +158,7 @@ def model_server() -> Iterator[Server]:
                 self.close_connection = True
                 return
             cut = name.startswith("cut-")
-            status, headers, parts = ANSWERS[name.removeprefix("cut-")]
+            status, headers, parts = ANSWERS_OF_ALL[name.removeprefix("cut-")]
             if server.failures[name] > 0:
                 server.failures[name] -= 1
                 status, headers, parts = ANSWERS["down"]

@@ -50,7 +50,7 @@ def error_seen(error: Exception) -> tuple[Any, ...]:
         getattr(error, "body", None),
         type(cause),
         str(cause),
-        None if response is None else response.content,
+        None if response is None else getattr(response, "_content", None),
     )
 
 
@@ -343,10 +343,8 @@ def test_the_context_names_key_attributes_and_id(server: Server, fake: FakeMirro
 
 
 def test_what_is_no_client_is_told_at_once(fake: FakeMirror) -> None:
-    with pytest.raises(ConfigError, match=r"openai\.OpenAI"):
+    with pytest.raises(ConfigError, match=r"of openai .* or of anthropic .* not object"):
         fake.mirror.wrap(object())
-    with pytest.raises(ConfigError):
-        fake.mirror.wrap(httpx2.Client())
 
 
 def test_a_mirror_that_breaks_inside_harms_nobody(
