@@ -130,6 +130,14 @@ class Mirror:
 
         return MirrorMiddleware(self, app, routes) if self.enabled else app
 
+    def wsgi(self, app: Any, *, routes: Collection[str] | None = None) -> Any:
+        """``app`` with every JSON request and its answer mirrored; or those whose path starts with one of
+        ``routes``. The route is the path, unless the application puts its own into
+        ``environ["shadowlane.route"]``."""
+        from shadowlane.producers.wsgi import WsgiMiddleware
+
+        return WsgiMiddleware(self, app, routes) if self.enabled else app
+
     def observe(
         self,
         *,

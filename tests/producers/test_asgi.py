@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -81,11 +81,11 @@ def application() -> Starlette:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[httpx2.Client]:
+def serving(app: Any, lifespan: Literal["on", "off"] = "on") -> Iterator[httpx2.Client]:
     """``app`` on a real server, so that nothing of a test client stands in for one."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan=lifespan))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
