@@ -12,8 +12,9 @@ from typing import Any
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.context import said, saying
+from shadowlane.producers.following import Follower
 from shadowlane.producers.log import Log
-from shadowlane.rollout.following import Follower, Known
+from shadowlane.rollout.known import Known
 from shadowlane.rollout.routing import Choice, Reason, unknown
 from shadowlane.schemas.events import RolloutState
 from shadowlane.schemas.topics import Topics

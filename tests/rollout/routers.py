@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shadowlane.producers.log import Log
-from shadowlane.rollout.following import Known
+from shadowlane.rollout.known import Known
 from shadowlane.rollout.router import Router
 from shadowlane.schemas.codec import encode, pack
 from shadowlane.schemas.events import RolloutState

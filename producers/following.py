@@ -1,16 +1,13 @@
-"""What routers know of the rollouts, and the reading that keeps it fresh.
+"""Reading a compacted topic whole, from the beginning, by every process for itself, for as long as it runs.
 
-The topic is read whole, from the beginning, by every process for itself: no group, no offset is committed. Of the
-states of one rollout the one with the largest ``seq`` holds, so it does no harm to read a record twice, late, or from
-the beginning again. That is what happens whenever Kafka was away: a broker that lost its data, or was replaced,
-counts its offsets anew.
+There is no group, and no offset is committed. Whenever Kafka was away all of it is read again: a broker that lost its
+data, or was replaced, counts its offsets anew. So what is read must do no harm when it comes twice, or late.
 """
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import confluent_kafka
 
@@ -19,11 +16,7 @@ import confluent_kafka
 import confluent_kafka.admin
 from confluent_kafka.cimpl import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from shadowlane.errors import CodecError
 from shadowlane.producers.log import Log
-from shadowlane.rollout.routing import Route
-from shadowlane.schemas.codec import decode, unpack
-from shadowlane.schemas.events import RolloutState
 
 POLL_S = 0.2
 ASK_EVERY_S = 10.0  # whether Kafka is there, and how many partitions the topic has
@@ -32,65 +25,53 @@ ASK_TIMEOUT_S = 2.0
 REREAD_S = 3.0  # the topic is begun again so often at most
 
 
-class Known:
-    """The routes by rollout. Written by one thread, read by any."""
-
-    def __init__(self) -> None:
-        self.routes: dict[str, Route] = {}
-        self.counts: Counter[str] = Counter()
+class Takes(Protocol):
+    """Who is told what is read, in the follower's thread."""
 
     def take(self, envelope: bytes | None) -> list[str]:
-        """Takes the states of one message; gives what is wrong with the lines that are none.
-
-        A state that is not newer than the known one is left out: ``counts`` has ``repeated`` (the same ``seq``
-        again), ``older``, ``bad`` and ``taken``.
-        """
-        wrong = []
-        for _, line in unpack(envelope):
-            try:
-                route = Route(decode(RolloutState, line))
-            except CodecError as exc:
-                self.counts["bad"] += 1
-                wrong.append(str(exc))
-                continue
-            name, seq = route.state.rollout, route.state.seq
-            known = self.routes.get(name)
-            if known is not None and seq <= known.state.seq:
-                self.counts["repeated" if seq == known.state.seq else "older"] += 1
-                continue
-            self.routes[name] = route
-            self.counts["taken"] += 1
-        return wrong
+        """Takes one message; gives what is wrong with those of its lines that can't be read."""
+        ...
 
 
 class Follower:
-    """A daemon thread that reads the topic into a :class:`Known`, for as long as it is not stopped.
+    """A daemon thread that reads a topic, for as long as it is not stopped.
 
     It never raises and never gives up: whatever goes wrong is logged, at most once a minute, and tried again.
 
     Args:
         bootstrap: Kafka's addresses.
-        topic: of the states.
+        topic: to be read.
         options: librdkafka's, over these.
-        known: where the states go.
+        known: where what is read goes.
         log: gets what is wrong.
+        name: of the Kafka client and of the thread.
+        what: the topic's records are called in the log.
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, options: Mapping[str, Any], known: Known, log: Log
+        self,
+        bootstrap: str,
+        topic: str,
+        options: Mapping[str, Any],
+        known: Takes,
+        log: Log,
+        *,
+        name: str = "shadowlane-router",
+        what: str = "state of a rollout",
     ) -> None:
         self.ready = threading.Event()  # once the topic was read to its end
         self.contact: float | None = None  # time.monotonic() when Kafka answered last
         self._topic = topic
         self._known = known
+        self._what = what
         self._log = log
         self._stop = threading.Event()
         self._lost = False
         self._ends: set[int] = set()  # partitions that are not read to their end yet
         self._options: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
-            "client.id": "shadowlane-router",
-            "group.id": "shadowlane-router",  # asked for by the client; nobody joins it
+            "client.id": name,
+            "group.id": name,  # asked for by the client; nobody joins it
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
@@ -102,7 +83,7 @@ class Follower:
             "error_cb": self._on_error,
             "logger": _Logger(log),
         }
-        self._thread = threading.Thread(target=self._run, name="shadowlane-router", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Raises RuntimeError where the process can start no thread any more."""
@@ -169,7 +150,7 @@ class Follower:
             self.contact = time.monotonic()
             for wrong in self._known.take(message.value()):
                 place = f"{self._topic} [{message.partition()}] at {message.offset()}"
-                self._log.problem("bad_record", f"{place} is no state of a rollout, and is left out: {wrong}")
+                self._log.problem("bad_record", f"{place} is no {self._what}, and is left out: {wrong}")
         elif error.code() == KafkaError._PARTITION_EOF:
             self._ends.discard(message.partition() or 0)
             if not self._ends:
