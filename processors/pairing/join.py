@@ -70,11 +70,15 @@ class Match:
     served: Response | None
     shadow: Response | None
     envelopes: list[Envelope] = field(repr=False)
+    outcome: Outcome = field(init=False)
+    """Scored or unpaired, as far as the join can say."""
 
-    @property
-    def outcome(self) -> Outcome:
-        """Scored or unpaired, as far as the join can say."""
-        return SCORED if self.served and self.shadow else UNPAIRED
+    def __post_init__(self) -> None:
+        self.outcome = SCORED if self.served and self.shadow else UNPAIRED
+
+    def release(self) -> None:
+        """Lets go of the halves, once what goes out is made of them: their memory is there for the next ones."""
+        self.served = self.shadow = None
 
 
 class Join:
