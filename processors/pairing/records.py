@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, Protocol
 
+import orjson
+
 from shadowlane.errors import CodecError
 from shadowlane.processors.arms import check_arm, served_arm
 from shadowlane.processors.pairing.join import Match
@@ -71,11 +73,12 @@ def read(side: Role, line: bytes) -> Response:
         raise CodecError(f"Response.role is {response.role[:50]!r} on the topic of {side} responses")
     check_arm(response)
     # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
-    # Only these two hold anything nested, and no record can be nested deeper than it has brackets, so nearly all
-    # are spared the attempt.
-    nested = response.request is not None or response.tool_calls is not None
-    if nested and line.count(b"[") + line.count(b"{") > 200:
-        encode(response)
+    # Only these two hold anything nested.
+    if response.request is not None or response.tool_calls is not None:
+        try:
+            orjson.dumps((response.request, response.tool_calls))
+        except TypeError:
+            encode(response)  # says what is wrong
     return response
 
 
