@@ -7,19 +7,17 @@ Of several choices the first counts.
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 import orjson
 
 
-@dataclass(slots=True)
 class Completion:
     """``complete`` is False where the answer breaks off or is no chat completion; ``problem`` says how."""
 
     output: str = ""
-    tool_calls: list[dict[str, str]] = field(default_factory=list)
+    tool_calls: list[dict[str, str]]
     finish_reason: str = ""
     model: str = ""
     input_tokens: int | None = None
@@ -28,6 +26,9 @@ class Completion:
     complete: bool = False
     problem: str = ""
     failed: str = ""  # the error that a stream told instead of going on
+
+    def __init__(self) -> None:
+        self.tool_calls = []
 
 
 def read_completion(body: bytes) -> Completion:
