@@ -24,6 +24,7 @@ from shadowlane.producers.redaction_rules import (
     Look,
     may_hold_anything,
 )
+from shadowlane.producers.unsuspicious import Unsuspicious
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
 _SHORTEST = 6  # a@b.cd
@@ -59,7 +60,12 @@ def _text(text: str, nested: int) -> str:
         else:
             redacted = _json(value, nested - 1)
             return text if redacted is value else orjson.dumps(redacted).decode()
-    return _applied(text)
+    if text in _UNSUSPICIOUS:
+        return text
+    redacted = _applied(text)
+    if redacted is text:
+        _UNSUSPICIOUS.add(text)
+    return redacted
 
 
 def _applied(text: str) -> str:
@@ -75,6 +81,8 @@ def _applied(text: str) -> str:
             break
     return given if text == given else text
 
+
+_UNSUSPICIOUS = Unsuspicious(1024 * 1024)
 
 _short_text = lru_cache(4096)(_applied)
 """Roles, models, names of members and tools: a service sends the same ones with each request."""
