@@ -15,7 +15,7 @@ import aiohttp
 from shadowlane.processors.worker import chat, retry
 from shadowlane.processors.worker.deadline import Deadlines
 from shadowlane.processors.worker.question import Attempt, Question
-from shadowlane.processors.worker.target import Plan
+from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.schemas.config import Worker
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
 
@@ -54,10 +54,26 @@ class Caller:
     async def _ask(self, question: Question) -> Response:
         if question.refused is not None:
             return question.answered(question.refused, 0)
-        number = 1
+        target, number = question.target, 1
+        deadlines, timeout = self._limits.get(target.timeout_s) or self._limit(target.timeout_s)
         while True:
             self._on_attempt()
-            attempt = await self._attempt(question)
+            attempt, started = Attempt(), time.perf_counter()
+            try:
+                with deadlines.within():
+                    reply = await self._session.post(
+                        target.url,
+                        data=aiohttp.BytesPayload(question.payload),
+                        headers=target.headers,
+                        timeout=timeout,
+                        allow_redirects=False,
+                    )
+                    attempt.status = reply.status
+                    body = await _body(reply)
+                _read(question.protocol, reply, body, attempt)
+            except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
+                _failed(exc, target, attempt)
+            attempt.latency_ms = (time.perf_counter() - started) * 1000
             wait = None
             if attempt.again:
                 wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
@@ -65,36 +81,6 @@ class Caller:
                 return question.answered(attempt, number)
             number += 1
             await asyncio.sleep(wait)
-
-    async def _attempt(self, question: Question) -> Attempt:
-        target, attempt = question.target, Attempt()
-        deadlines, timeout = self._limits.get(target.timeout_s) or self._limit(target.timeout_s)
-        started = time.perf_counter()
-        try:
-            with deadlines.within():
-                reply = await self._session.post(
-                    target.url,
-                    data=aiohttp.BytesPayload(question.payload),
-                    headers=target.headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                )
-                attempt.status = reply.status
-                body = await _body(reply)
-            _read(question.protocol, reply, body, attempt)
-        except aiohttp.ConnectionTimeoutError:
-            attempt.failure, attempt.again = Failure.CONNECTION, True
-            attempt.message = "no connection in time"
-        except TimeoutError:
-            attempt.failure = Failure.TIMEOUT
-            attempt.message = f"no whole answer within {target.timeout_s:g} s"
-        except (aiohttp.ClientError, OSError) as exc:
-            attempt.failure, attempt.again = Failure.CONNECTION, True
-            attempt.message = str(exc) or type(exc).__name__
-        except chat.BadAnswerError as exc:
-            attempt.failure, attempt.message = Failure.BAD_RESPONSE, str(exc)
-        attempt.latency_ms = (time.perf_counter() - started) * 1000
-        return attempt
 
     def _limit(self, timeout_s: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
         """Of a whole call, and of its connecting."""
@@ -116,6 +102,18 @@ def _read(protocol: str, reply: aiohttp.ClientResponse, body: bytes, attempt: At
     attempt.failure = Failure.THROTTLED if throttled else Failure.HTTP
     attempt.again = retry.retried(reply.status)
     attempt.retry_after = retry.retry_after(reply.headers, time.time())
+
+
+def _failed(error: Exception, target: Target, attempt: Attempt) -> None:
+    if isinstance(error, chat.BadAnswerError):
+        attempt.failure, attempt.message = Failure.BAD_RESPONSE, str(error)
+    elif isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        attempt.failure = Failure.TIMEOUT
+        attempt.message = f"no whole answer within {target.timeout_s:g} s"
+    else:
+        attempt.failure, attempt.again = Failure.CONNECTION, True
+        late = isinstance(error, TimeoutError)
+        attempt.message = "no connection in time" if late else str(error) or type(error).__name__
 
 
 async def _body(reply: aiohttp.ClientResponse) -> bytes:

@@ -22,11 +22,14 @@ class Deadlines:
     def within(self) -> "_Within":
         return _Within(self)
 
-    def begin(self, one: "_Within") -> None:
+    def begin(self, one: "_Within") -> asyncio.Task[Any]:
+        task = asyncio.current_task(self._loop)  # to ask which loop it is takes a system call on Python 3.11
+        assert task is not None, "a deadline is for a task"
         one.ends = self._loop.time() + self.seconds
         self._open[one] = None
         if self._timer is None:
             self._timer = self._loop.call_at(one.ends, self._end_late)
+        return task
 
     def end(self, one: "_Within") -> None:
         self._open.pop(one, None)
@@ -52,11 +55,8 @@ class _Within:
         self._task.cancel()
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a deadline is for a task"
-        self._task: asyncio.Task[Any] = task
-        self._cancelling = task.cancelling()
-        self._deadlines.begin(self)
+        self._task = self._deadlines.begin(self)
+        self._cancelling = self._task.cancelling()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
