@@ -16,7 +16,7 @@ from shadowlane.errors import BrokerError, CodecError, PoisonError
 from shadowlane.processors.arms import check_arm
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
-from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
+from shadowlane.processors.produce import Done, EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
@@ -75,6 +75,7 @@ class ShadowWorker:
         self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
         self._waiting: deque[Work] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._outgoing: list[tuple[int, bytes, Done]] = []
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._limit = PoisonLimit(settings.dead_letters, "worker")
@@ -180,6 +181,7 @@ class ShadowWorker:
         self.progress.given_back += len(self._running)
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
+        self._write()
         remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._can_write else 0.0)
         if remaining:
             log.warning("%d records were not written before the stop; they will be made again", remaining)
@@ -268,9 +270,18 @@ class ShadowWorker:
         return None if rollout is None else self._caller.respond(request, self._plans[rollout.name])
 
     def _send(self, work: Work, request_id: str, line: bytes) -> None:
-        topic = self._topics.shadow
-        partition = partition_of(request_id, self._partitions[topic])
-        self._producer.send(topic, partition, line, partial(self._written, work, line))
+        """Hands the response to the producer, together with the others that are finished in this turn of the loop."""
+        if not self._outgoing:
+            self._loop.call_soon(self._write)
+        partition = partition_of(request_id, self._partitions[self._topics.shadow])
+        self._outgoing.append((partition, line, partial(self._written, work, line)))
+
+    def _write(self) -> None:
+        records, self._outgoing = self._outgoing, []
+        try:
+            self._producer.send_many(self._topics.shadow, records)
+        except BrokerError as exc:
+            self._fail(exc)
 
     def _bury(self, work: Work, reason: str) -> None:
         topic = self._topics.dead_letters
@@ -308,11 +319,8 @@ class ShadowWorker:
         smaller = without_bulk(decode(Response, line))
         if smaller is None:
             self._fail(error)
-            return
-        try:
+        else:
             self._send(work, smaller.request_id, encode(smaller))
-        except BrokerError as exc:  # closed meanwhile
-            self._fail(exc)
 
 
 def without_bulk(response: Response) -> Response | None:
