@@ -10,8 +10,8 @@ machine adds to a call (scheduling, cold caches after a sleep, the clock) is in 
 "deque.append" say how much that is.
 
 The bodies are plain prose, the same with each call; of such prose nothing is remembered. Two rows have other texts with
-each call, with numbers, hyphens and colons, at which the redaction has to look closer; in the second of them half of
-what is asked is a system prompt that comes each time.
+each call, with numbers, hyphens and colons, at which the redaction has to look closer; in the second of them a system
+prompt of 2 KB more comes before each question, the same each time.
 
 "a computation" is some 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
 
@@ -50,12 +50,12 @@ ROUND_S = 0.4
 SIZES = {1: 2, 2: 4, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
 QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. "
 ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. "
-DIFFERENT = 4096  # pairs of texts, before the first comes again: 8 MB
+DIFFERENT = 4096  # pairs of texts, before the first comes again
 CHAT = Protocol.OPENAI_CHAT
 
 PIECES = "mirror, hook by hook"
 NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
-CLOSER, PROMPTED = "mirror, text with numbers", "the same, a quarter of it as before"
+CLOSER, PROMPTED = "mirror, text with numbers", "the same after a prompt of 2 KB"
 UNREDACTED, OBSERVED, FULL = "mirror, redact=False", "mirror.observe", "mirror, Kafka away, buffer full"
 Row = dict[str, float]
 
@@ -162,7 +162,7 @@ class Ways:
             PAIR: produced,
         }
         if kilobytes == 2:
-            self.all |= {CLOSER: different(""), PROMPTED: different(_told(0, half // 2))}
+            self.all |= {CLOSER: different(""), PROMPTED: different(_told(0, 2048))}
             self.all |= {PIECES: pieces, OBSERVED: lambda: observed(question), FULL: mirrored(away)}
             for _ in range(4_000_000 // 2048):
                 self.all[FULL]()  # full from the start
@@ -181,7 +181,7 @@ def _told(n: int, size: int) -> str:
 
 def _different(n: int, half: int, prompt: str) -> tuple[bytes, bytes]:
     """A request and its answer, other ones for each ``n``."""
-    asked = [{"role": "user", "content": _told(n, half - 60 - len(prompt))}]
+    asked = [{"role": "user", "content": _told(n, half - 60)}]
     if prompt:
         asked.insert(0, {"role": "system", "content": prompt})
     answer = [{"message": {"content": _told(n + DIFFERENT, half - 90)}, "finish_reason": "stop"}]
