@@ -9,6 +9,10 @@ call, over all its threads and until Kafka had acknowledged the last, less what 
 machine adds to a call (scheduling, cold caches after a sleep, the clock) is in every row alike: "nothing" and
 "deque.append" say how much that is.
 
+The bodies are plain prose, the same with each call; of such prose nothing is remembered. Two rows have other texts with
+each call, with numbers, hyphens and colons, at which the redaction has to look closer; in the second of them a system
+prompt of 2 KB more comes before each question, the same each time.
+
 "a computation" is some 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
 
 Kafka is the embedded broker and, where it can be fetched, Apache Kafka, each in a process of its own;
@@ -16,6 +20,7 @@ Kafka is the embedded broker and, where it can be fetched, Apache Kafka, each in
 """
 
 import gc
+import itertools
 import json
 import logging
 import os
@@ -45,10 +50,12 @@ ROUND_S = 0.4
 SIZES = {1: 2, 2: 4, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
 QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. "
 ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. "
+DIFFERENT = 4096  # pairs of texts, before the first comes again
 CHAT = Protocol.OPENAI_CHAT
 
 PIECES = "mirror, hook by hook"
 NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
+CLOSER, PROMPTED = "mirror, text with numbers", "the same after a prompt of 2 KB"
 UNREDACTED, OBSERVED, FULL = "mirror, redact=False", "mirror.observe", "mirror, Kafka away, buffer full"
 Row = dict[str, float]
 
@@ -90,6 +97,19 @@ class Ways:
                 if exchange is not None:
                     exchange.request(body)
                     exchange.end(200, reply, "application/json")
+
+            return call
+
+        def different(prompt: str) -> Callable[[], None]:
+            bodies = [_different(n, half, prompt) for n in range(DIFFERENT)]
+            following = itertools.cycle(bodies).__next__
+
+            def call() -> None:
+                asked, answered = following()
+                exchange = self.mirror.begin("/ask", CHAT)
+                if exchange is not None:
+                    exchange.request(asked)
+                    exchange.end(200, answered, "application/json")
 
             return call
 
@@ -142,6 +162,7 @@ class Ways:
             PAIR: produced,
         }
         if kilobytes == 2:
+            self.all |= {CLOSER: different(""), PROMPTED: different(_told(0, 2048))}
             self.all |= {PIECES: pieces, OBSERVED: lambda: observed(question), FULL: mirrored(away)}
             for _ in range(4_000_000 // 2048):
                 self.all[FULL]()  # full from the start
@@ -150,6 +171,21 @@ class Ways:
     def close(self) -> None:
         for mirror in self.mirrors:
             mirror.close(0)
+
+
+def _told(n: int, size: int) -> str:
+    line = f"Order {n} was promised for Tuesday, the {n % 28 + 1}th: nobody answers the phone, and the follow-up "
+    line += f"mail of {n % 50 + 2} lines that I wrote on Friday was not answered either. "
+    return (line * (size // len(line) + 1))[:size]
+
+
+def _different(n: int, half: int, prompt: str) -> tuple[bytes, bytes]:
+    """A request and its answer, other ones for each ``n``."""
+    asked = [{"role": "user", "content": _told(n, half - 60)}]
+    if prompt:
+        asked.insert(0, {"role": "system", "content": prompt})
+    answer = [{"message": {"content": _told(n + DIFFERENT, half - 90)}, "finish_reason": "stop"}]
+    return orjson.dumps({"model": "m", "messages": asked}), orjson.dumps({"choices": answer, "model": "m"})
 
 
 def _measure(bootstrap: str, kilobytes: int) -> dict[str, Any]:

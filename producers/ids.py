@@ -30,13 +30,13 @@ class RequestIds:
     """
 
     def __init__(self) -> None:
-        self._random = ""
+        self._random: list[str] = []
 
     def new(self, now_ms: int) -> str:
         if not self._random:
-            self._random = os.urandom(10 * _AT_ONCE).hex()
-        random, self._random = self._random[:20], self._random[20:]
-        return _id(now_ms, random)
+            digits = os.urandom(10 * _AT_ONCE).hex()
+            self._random = [digits[at : at + 20] for at in range(0, len(digits), 20)]
+        return _id(now_ms, self._random.pop())
 
 
 def valid_request_id(text: str) -> bool:

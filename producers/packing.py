@@ -24,20 +24,22 @@ class Batch:
         self._requests = bytearray()
         self._served = bytearray()
 
-    def fits(self, request_line: bytes, response_line: bytes) -> bool:
-        return (
-            len(self._requests) + len(request_line) < ENVELOPE_MAX_BYTES
-            and len(self._served) + len(response_line) < ENVELOPE_MAX_BYTES
-        )
-
-    def add(self, book: Book, cost: int, request_line: bytes, response_line: bytes) -> None:
+    def add(self, book: Book, cost: int, request_line: bytes, response_line: bytes) -> bool:
+        """False where it would be too large then; the first request always fits."""
+        requests, served = self._requests, self._served
         if self.books:
-            self._requests += b"\n"
-            self._served += b"\n"
+            if (
+                len(requests) + len(request_line) >= ENVELOPE_MAX_BYTES
+                or len(served) + len(response_line) >= ENVELOPE_MAX_BYTES
+            ):
+                return False
+            requests += b"\n"
+            served += b"\n"
+        requests += request_line
+        served += response_line
         self.books[book] += 1
         self.cost += cost
-        self._requests += request_line
-        self._served += response_line
+        return True
 
     def envelopes(self) -> tuple[bytes, bytes]:
         """(requests, served responses), line by line the same request ids. Once: the batch lets go of them."""
@@ -57,13 +59,11 @@ class Packer:
     ) -> Batch | None:
         """The batch that had to be closed for this request, if any."""
         batch = self._open.get(partition)
-        closed = None
-        if batch is not None and not batch.fits(request_line, response_line):
-            closed, batch = batch, None
-        if batch is None:
-            batch = self._open[partition] = Batch(partition)
-        batch.add(book, cost, request_line, response_line)
-        return closed
+        if batch is not None and batch.add(book, cost, request_line, response_line):
+            return None
+        opened = self._open[partition] = Batch(partition)
+        opened.add(book, cost, request_line, response_line)
+        return batch
 
     def take(self) -> Iterable[Batch]:
         """Every open batch, closed."""

@@ -23,6 +23,7 @@ from shadowlane.schemas.events import Failure, MirroredRequest, Response, Role, 
 
 THROTTLED = (429, 529)
 REMEMBERED = 1000  # kinds of exchanges
+_NEWLINE = 10  # a number is found in bytes in a fifth of the time
 _HARMLESS = (Failure.ABANDONED, Failure.CONNECTION)
 _ANSWER_KEPT = frozenset({"", Failure.ABANDONED, Failure.BAD_RESPONSE})
 
@@ -99,7 +100,7 @@ class ExchangeEncoder:
             raise _LeftOutError("redactor_failed") from exc
         model = parsed.get("model") if isinstance(parsed, dict) else None
         # As the service wrote it, where nothing was found: no number is written differently.
-        body = orjson.Fragment(raw) if redacted is parsed and raw and b"\n" not in raw else redacted
+        body = orjson.Fragment(raw) if redacted is parsed and raw and _NEWLINE not in raw else redacted
         return body, model if isinstance(model, str) and exchange.protocol in READERS else ""
 
     def _records(self, exchange: Exchange) -> tuple[MirroredRequest, Response]:
@@ -114,9 +115,9 @@ class ExchangeEncoder:
         request, response = copied(known[0]), copied(known[1])
         request.request_id = response.request_id = exchange.request_id
         request.ts = response.ts = ts = exchange.came // 1_000_000
-        took_ms = (exchange.ended - exchange.started) * 1000
+        # Of whole microseconds: rounding to three digits goes by way of a text.
+        response.latency_ms = took_ms = round((exchange.ended - exchange.started) * 1_000_000) / 1000
         response.completed_at = ts + round(took_ms)
-        response.latency_ms = round(took_ms, 3)
         response.status = status = exchange.status
         response.attempts = exchange.attempts
         if exchange.error:
@@ -131,14 +132,14 @@ class ExchangeEncoder:
         """Fill in the answer."""
         if not exchange.chunks and response.error:
             return
-        try:
-            chunks = decode_chunks(
-                exchange.chunks, exchange.content_encoding, STREAM_FACTOR * self._max_body_bytes
-            )
-        except CodecError as exc:
-            if exchange.ended_early or response.error:
-                return  # cut in the middle of the encoding: what there is says less than the error does
-            raise _LeftOutError(str(exc)) from exc
+        chunks = exchange.chunks
+        if encoding := exchange.content_encoding:
+            try:
+                chunks = decode_chunks(chunks, encoding, STREAM_FACTOR * self._max_body_bytes)
+            except CodecError as exc:
+                if exchange.ended_early or response.error:
+                    return  # cut in the middle of the encoding: what there is says less than the error does
+                raise _LeftOutError(str(exc)) from exc
         if exchange.status >= 400:
             response.error_message = response.error_message or error_message(b"".join(chunks))
         elif (reader := READERS.get(exchange.protocol)) is not None:

@@ -24,10 +24,12 @@ from shadowlane.producers.redaction_rules import (
     Look,
     may_hold_anything,
 )
+from shadowlane.producers.unsuspicious import Unsuspicious
 
 _PASSES = 8  # what a rule leaves behind can be news to an earlier one, once or twice
 _SHORTEST = 6  # a@b.cd
 _OFTEN = 40
+_NAMES_MAX = 4096
 _NESTED = 6  # JSON in a string in JSON …
 
 
@@ -58,7 +60,12 @@ def _text(text: str, nested: int) -> str:
         else:
             redacted = _json(value, nested - 1)
             return text if redacted is value else orjson.dumps(redacted).decode()
-    return _applied(text)
+    if text in _UNSUSPICIOUS:
+        return text
+    redacted = _applied(text)
+    if redacted is text:
+        _UNSUSPICIOUS.add(text)
+    return redacted
 
 
 def _applied(text: str) -> str:
@@ -75,6 +82,8 @@ def _applied(text: str) -> str:
     return given if text == given else text
 
 
+_UNSUSPICIOUS = Unsuspicious(1024 * 1024)
+
 _short_text = lru_cache(4096)(_applied)
 """Roles, models, names of members and tools: a service sends the same ones with each request."""
 
@@ -86,45 +95,50 @@ def _json(value: Any, nested: int) -> Any:
         items = [_json(item, nested) for item in value]
         return value if all(map(operator.is_, items, value)) else items
     if isinstance(value, dict):
-        return _object(value, nested)
+        if not _PLAIN_NAMES.issuperset(value):
+            return _object(value, nested)
+        members = [_json(member, nested) for member in value.values()]
+        return (
+            value
+            if all(map(operator.is_, members, value.values()))
+            else dict(zip(value, members, strict=True))
+        )
     return value
 
 
+_PLAIN_NAMES: set[str] = set()
+"""Names of members that stay as they are and say nothing of the value: nearly all that a service sends."""
+
+
 def _object(value: dict[str, Any], nested: int) -> dict[str, Any]:
-    members = []
+    out: dict[str, Any] = {}
     changed = False
     for name, member in value.items():
-        known = _known_name(name) if len(name) <= _OFTEN else _name(name)
-        new_name, new = name, member
-        if known is None:
-            new = _text(member, nested) if isinstance(member, str) else _json(member, nested)
-        else:
-            new_name, secret, opaque = known
-            new = "[secret]" if (secret or opaque) and _is_secret(secret, member) else _json(member, nested)
+        new_name, secret, opaque = _known_name(name) if len(name) <= _OFTEN else _name(name)
+        new = "[secret]" if (secret or opaque) and _is_secret(secret, member) else _json(member, nested)
         changed = changed or new is not member or new_name != name
-        members.append((new_name, new))
-    if not changed:
-        return value
-    out: dict[str, Any] = {}
-    for name, member in members:
-        while name in out:  # two addresses as names of members are two members
-            name += "'"
-        out[name] = member
-    return out
+        while new_name in out:  # two addresses as names of members are two members
+            new_name += "'"
+        out[new_name] = new
+    return out if changed else value
 
 
-def _name(name: str) -> tuple[str, bool, bool] | None:
-    """(a member's name, redacted; whether its value is a secret, and whether it may be one); None of nearly all
-    names: as they are, and neither."""
+def _name(name: str) -> tuple[str, bool, bool]:
+    """(a member's name, redacted; whether its value is a secret, and whether it may be one)."""
     known = (
         _text(name, 0),
         SECRET_KEYS.fullmatch(name) is not None,
         OPAQUE_KEYS.fullmatch(name) is not None,
     )
-    return None if known == (name, False, False) else known
+    if known == (name, False, False) and len(name) <= _OFTEN:
+        if len(_PLAIN_NAMES) >= _NAMES_MAX:
+            _PLAIN_NAMES.clear()
+            _known_name.cache_clear()  # so that those that go on coming are found again
+        _PLAIN_NAMES.add(name)
+    return known
 
 
-_known_name = lru_cache(4096)(_name)
+_known_name = lru_cache(_NAMES_MAX)(_name)
 
 
 def _is_secret(always: bool, value: Any) -> bool:

@@ -309,22 +309,20 @@ def _sub(pattern: re.Pattern[str], by: str | Callable[[re.Match[str]], str]) -> 
     return lambda text: pattern.sub(by, text)
 
 
-_SIGNS = "-0123456789:=@_/AGJzZ"
-
-
 def may_hold_anything(text: str) -> bool:
     """Whether one of the rules can find something in ``text``. Most prose has none of the characters without one of
-    which nothing is found, and this look at it takes half a microsecond a kilobyte.
+    which nothing is found, and to look for each of them takes less than half a microsecond a kilobyte.
 
     A token has a digit, ``-``, ``_``, ``A`` (of AWS, of Google), ``G`` (``SG.``) or ``J`` (``eyJ``); a login is after
     ``authorization``; a value that "is" a secret has a digit. Other scripts have digits of their own.
     """
-    if not text.isascii():
-        return True
-    for sign in _SIGNS:  # noqa: SIM110 - any() takes twice as long
-        if sign in text:
-            return True
-    return False
+    return (
+        not text.isascii()
+        or ("-" in text or ":" in text or "=" in text or "@" in text or "_" in text or "/" in text)
+        or ("0" in text or "1" in text or "2" in text or "3" in text or "4" in text)
+        or ("5" in text or "6" in text or "7" in text or "8" in text or "9" in text)
+        or ("A" in text or "G" in text or "J" in text or "z" in text or "Z" in text)
+    )
 
 
 RULES: tuple[Rule, ...] = (

@@ -42,6 +42,7 @@ REQUEST_ID_MAX = 1000
 # 2100-01-01, in Unix milliseconds. Beyond 2106 ClickHouse's minutes start again from 1970; a clock that counts
 # microseconds is beyond it too.
 TIME_END = 4_102_444_800_000
+_TEXT = frozenset({str})
 SHAPES_MAX = 1000  # that are remembered of each type of record, half a KB each
 
 # (record type, version) -> how to bring a record of that version to the next one.
@@ -87,27 +88,25 @@ def decode(kind: type[T], line: bytes) -> T:
         raise CodecError(f"not JSON: {exc}") from exc
     if not isinstance(raw, dict):
         raise CodecError(f"a record is a JSON object, this is {_json_type(raw)}")
-    fields = _FIELDS[kind]
+    fields: _Fields = _FIELDS[kind]
     shape = (*raw, *map(type, raw.values()))
-    if shape in fields.shapes and raw["schema_version"] == SCHEMA_VERSION:
-        record: Any = fields.make(*fields.values(raw))
+    in_order = fields.shapes.get(shape)
+    if in_order is not None and raw["schema_version"] == SCHEMA_VERSION:
+        record: Any = fields.make(*(raw.values() if in_order else fields.values(raw)))
     else:
         values = _checked(kind, raw)
         record = kind(**values)
         # Where every field is there and nothing else is, what was checked is the shape and the version.
         whole = len(raw) == len(values) == len(fields.allowed) and raw.get("schema_version") == SCHEMA_VERSION
         if whole and len(fields.shapes) < SHAPES_MAX:
-            fields.shapes.add(shape)
-    if fields.has_attributes:
-        attributes = record.attributes
-        if attributes and not all(type(value) is str for value in attributes.values()):
-            raise CodecError(f"{kind.__name__}.attributes may hold strings alone")
-    if fields.has_request_id:
-        request_id = record.request_id
-        if not request_id and "request_id" in fields.required:
-            raise CodecError(f"{kind.__name__}.request_id is empty")
-        if len(request_id) > REQUEST_ID_MAX:
+            fields.shapes[shape] = [*raw] == [*fields.allowed]
+    if fields.has_attributes and not _TEXT.issuperset(map(type, record.attributes.values())):
+        raise CodecError(f"{kind.__name__}.attributes may hold strings alone")
+    if fields.has_request_id and not 0 < len(record.request_id) <= REQUEST_ID_MAX:
+        if record.request_id:
             raise CodecError(f"{kind.__name__}.request_id is longer than {REQUEST_ID_MAX} characters")
+        if "request_id" in fields.required:
+            raise CodecError(f"{kind.__name__}.request_id is empty")
     for name in fields.times:
         time = getattr(record, name)
         if not 0 <= time < TIME_END:
@@ -202,7 +201,8 @@ class _Fields:
     """What is known of a record type's fields.
 
     ``shapes`` are those that were checked: the names of all its fields in the order of some text, then the types
-    of their values. A service writes few of them, and to look one up is much less than checking field by field.
+    of their values; of each, whether the names are in the order of the fields. A service writes few of them, and to
+    look one up is much less than checking field by field.
     """
 
     def __init__(self, kind: type) -> None:
@@ -216,7 +216,7 @@ class _Fields:
         self.times = tuple(name for name in ("ts", "completed_at", "minute") if name in hints)  # all required
         self.has_attributes = "attributes" in hints
         self.has_request_id = "request_id" in hints
-        self.shapes: set[tuple[object, ...]] = set()
+        self.shapes: dict[tuple[object, ...], bool] = {}
         self.values = operator.itemgetter(*self.allowed)
         self.make = _positional(kind)
 

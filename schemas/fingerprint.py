@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -35,7 +36,7 @@ def fingerprint(body: Any) -> str:
         body, (dict, Mapping)
     ):  # a dict first: to ask an abstract class takes longer than the rest
         return ""
-    return hashlib.sha256(_json(_parameters(body))).hexdigest()[:12]
+    return _digest(_json(_parameters(body)))
 
 
 def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -46,6 +47,11 @@ def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tup
         for name in sorted(ours.keys() | theirs.keys())
         if _json(ours.get(name)) != _json(theirs.get(name))
     }
+
+
+@lru_cache(256)  # a service asks in few ways
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:

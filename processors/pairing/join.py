@@ -20,6 +20,10 @@ HALF_BYTES = 2048
 Text beyond Latin-1 takes 2 to 4 bytes a character in Python, and up to that much more than its record.
 """
 
+# By names of their own: an Enum's attributes take Python five times as long.
+SERVED, SHADOW = Role
+SCORED, _, UNPAIRED = Outcome
+
 REMEMBERED = 100_000
 """Pairs whose ids are remembered once they are out, so that a half that comes again need not wait."""
 
@@ -66,11 +70,15 @@ class Match:
     served: Response | None
     shadow: Response | None
     envelopes: list[Envelope] = field(repr=False)
+    outcome: Outcome = field(init=False)
+    """Scored or unpaired, as far as the join can say."""
 
-    @property
-    def outcome(self) -> Outcome:
-        """Scored or unpaired, as far as the join can say."""
-        return Outcome.SCORED if self.served and self.shadow else Outcome.UNPAIRED
+    def __post_init__(self) -> None:
+        self.outcome = SCORED if self.served and self.shadow else UNPAIRED
+
+    def release(self) -> None:
+        """Lets go of the halves, once what goes out is made of them: their memory is there for the next ones."""
+        self.served = self.shadow = None
 
 
 class Join:
@@ -110,16 +118,16 @@ class Join:
         found = self._matching.rollout_of(response.service, response.route, response.attributes)
         side = envelope.side
         if found is None:
-            if side is Role.SERVED:
+            if side is SERVED:
                 return self._of_no_rollout(envelope, response)
             self.counts.other_epoch += 1
             return None
         rollout, epoch = found
-        if side is Role.SHADOW and (response.rollout, response.epoch) != (rollout.name, epoch):
+        if side is SHADOW and (response.rollout, response.epoch) != (rollout.name, epoch):
             self.counts.other_epoch += 1
             return None
         key = pair_id(response.request_id, rollout.name, epoch)
-        if again and self._resolved.get(key) is Outcome.UNPAIRED:
+        if again and self._resolved.get(key) is UNPAIRED:
             del self._resolved[key]
         if self._is_out(key, envelope):
             return None
@@ -230,13 +238,13 @@ class Join:
     def _send(self, key: str, half: Half, other: Response | None) -> Match:
         del self._waiting[key]
         self._waiting_bytes[half.source] -= half.size
-        served, shadow = (half.response, other) if half.side is Role.SERVED else (other, half.response)
+        served, shadow = (half.response, other) if half.side is SERVED else (other, half.response)
         match = Match(key, half.rollout, half.epoch, served, shadow, half.envelopes)
         self._in_flight[key] = match
         return match
 
     def _count_again(self, outcome: Outcome) -> None:
-        if outcome is Outcome.UNPAIRED:
+        if outcome is UNPAIRED:
             self.counts.late += 1
         else:
             self.counts.repeated += 1

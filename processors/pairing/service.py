@@ -20,7 +20,7 @@ from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read
 from shadowlane.processors.pairing.standing import Standing
 from shadowlane.processors.produce import Done, RecordTooLargeError
 from shadowlane.processors.watch import Family, figure, figures
-from shadowlane.schemas.codec import dead_letter, encode, unpack
+from shadowlane.schemas.codec import dead_letter, decode, encode, unpack
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import DeadLetter, Outcome, Pair, Role
 from shadowlane.schemas.topics import partition_of
@@ -236,7 +236,9 @@ class Pairing:
         pair = pair_of(match, scored)
         self._out[pair.outcome, pair.reason] += 1
         partition = partition_of(pair.request_id, self._partitions[self._topics.pairs])
-        self._ready.append((partition, encode(pair), partial(self._delivered, match, pair)))
+        line = encode(pair)
+        match.release()
+        self._ready.append((partition, line, partial(self._delivered, match, line)))
         if len(self._ready) == SENT_AT_ONCE:
             self._hand_on()
 
@@ -245,8 +247,9 @@ class Pairing:
             ready, self._ready = self._ready, []
             self._producer.send_many(self._topics.pairs, ready)
 
-    def _delivered(self, match: Match, pair: Pair, error: Exception | None) -> None:
+    def _delivered(self, match: Match, line: bytes, error: Exception | None) -> None:
         if isinstance(error, RecordTooLargeError):
+            pair = decode(Pair, line)
             # The numbers are what decides; the texts are for people to read, and they keep their beginnings.
             self._written["shortened"] += 1
             about = {"request_id": pair.request_id, "rollout": pair.rollout}

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.cimpl import Consumer, KafkaError, Message
@@ -30,8 +31,7 @@ FULL_S = 0.5  # how long reading waits for room before it pauses the partitions:
 BATCH = 256  # lines
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One line of one message."""
 
     ticket: Ticket

@@ -8,15 +8,15 @@ import logging
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
 
 from shadowlane.errors import BrokerError, CodecError, PoisonError
 from shadowlane.processors.arms import check_arm
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
-from shadowlane.processors.produce import EnvelopeProducer, RecordTooLargeError
+from shadowlane.processors.produce import Done, EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
@@ -75,6 +75,7 @@ class ShadowWorker:
         self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
         self._waiting: deque[Work] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._outgoing: list[tuple[int, bytes, Done]] = []
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._limit = PoisonLimit(settings.dead_letters, "worker")
@@ -180,6 +181,7 @@ class ShadowWorker:
         self.progress.given_back += len(self._running)
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
+        self._write()
         remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._can_write else 0.0)
         if remaining:
             log.warning("%d records were not written before the stop; they will be made again", remaining)
@@ -235,42 +237,51 @@ class ShadowWorker:
 
     async def _handle(self, work: Work) -> None:
         """One record, to its end. Raises only where nothing can be written any more."""
-        self.progress.records += 1
+        progress = self.progress
+        progress.records += 1
         try:
-            request = decode(MirroredRequest, work.line)
-            about(request.request_id)
-            check_arm(request)
-            response = await self._respond(request)
-            line = None if response is None else encode(response)
+            responding = self._responding(work.line)
+            if responding is None:
+                progress.not_shadowed += 1
+                self._reader.finished(work.ticket)
+                return
+            progress.in_flight += 1
+            progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
+            try:
+                response = await responding
+            finally:
+                progress.in_flight -= 1
+            line = encode(response)
         except CodecError as exc:
             self._bury(work, str(exc))
         except Exception as exc:
             log.exception("a request could not be handled; it goes to the dead letters")
             self._bury(work, f"{type(exc).__name__}: {exc}")
         else:
-            if response is None or line is None:
-                self.progress.not_shadowed += 1
-                self._reader.finished(work.ticket)
-                return
-            self.progress.responded(response)
-            self._send(work, response, line)
+            progress.responded(response)
+            self._send(work, response.request_id, line)
 
-    async def _respond(self, request: MirroredRequest) -> Response | None:
+    def _responding(self, line: bytes) -> Coroutine[Any, Any, Response] | None:
+        """The call that a record asks for; None where no rollout takes it."""
+        request = decode(MirroredRequest, line)
+        about(request.request_id)
+        check_arm(request)
         rollout = self._settings.rollout_for(request.service, request.route, request.attributes)
-        if rollout is None:
-            return None
-        progress = self.progress
-        progress.in_flight += 1
-        progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
-        try:
-            return await self._caller.respond(request, self._plans[rollout.name])
-        finally:
-            progress.in_flight -= 1
+        return None if rollout is None else self._caller.respond(request, self._plans[rollout.name])
 
-    def _send(self, work: Work, response: Response, line: bytes) -> None:
-        topic = self._topics.shadow
-        partition = partition_of(response.request_id, self._partitions[topic])
-        self._producer.send(topic, partition, line, partial(self._written, work, response))
+    def _send(self, work: Work, request_id: str, line: bytes) -> None:
+        """Hands the response to the producer, together with the others that are finished in this turn of the loop."""
+        if not self._outgoing:
+            self._loop.call_soon(self._write)
+        partition = partition_of(request_id, self._partitions[self._topics.shadow])
+        self._outgoing.append((partition, line, partial(self._written, work, line)))
+
+    def _write(self) -> None:
+        records, self._outgoing = self._outgoing, []
+        try:
+            self._producer.send_many(self._topics.shadow, records)
+        except BrokerError as exc:
+            self._fail(exc)
 
     def _bury(self, work: Work, reason: str) -> None:
         topic = self._topics.dead_letters
@@ -295,24 +306,21 @@ class ShadowWorker:
         partition = partition_of(request_id, count) if request_id else work.partition % count
         self._producer.send(topic, partition, encode(letter), partial(self._written, work, None))
 
-    def _written(self, work: Work, response: Response | None, error: Exception | None) -> None:
-        """In the producer's thread: Kafka has the record, or does not take it."""
+    def _written(self, work: Work, line: bytes | None, error: Exception | None) -> None:
+        """In the producer's thread: Kafka has the record, or does not take it. ``line``: a response's."""
         if error is None:
             self._reader.finished(work.ticket)
-        elif isinstance(error, RecordTooLargeError) and response is not None:
-            self._call_soon(self._send_smaller, work, response, error)
+        elif isinstance(error, RecordTooLargeError) and line is not None:
+            self._call_soon(self._send_smaller, work, line, error)
         else:
             self._call_soon(self._fail, error)
 
-    def _send_smaller(self, work: Work, response: Response, error: BrokerError) -> None:
-        smaller = without_bulk(response)
+    def _send_smaller(self, work: Work, line: bytes, error: BrokerError) -> None:
+        smaller = without_bulk(decode(Response, line))
         if smaller is None:
             self._fail(error)
-            return
-        try:
-            self._send(work, smaller, encode(smaller))
-        except BrokerError as exc:  # closed meanwhile
-            self._fail(exc)
+        else:
+            self._send(work, smaller.request_id, encode(smaller))
 
 
 def without_bulk(response: Response) -> Response | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import orjson
 import yarl
+from multidict import CIMultiDict
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.sampling import Sampler
@@ -21,7 +22,7 @@ class Target:
     arm: Arm
     version: Version  # of a candidate that names no model: with the stable version's
     url: yarl.URL
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     timeout_s: float
     blank: Response  # what all of its responses have in common
     secrets: tuple[str, ...]  # never repeated in an error message
@@ -58,12 +59,16 @@ class Target:
             model=version.model,
         )
         if unable:
-            return cls(arm, version, yarl.URL(), {}, timeout_s, blank, (), unable)
+            return cls(arm, version, yarl.URL(), CIMultiDict(), timeout_s, blank, (), unable)
         try:
             key = version.api_key()
         except ConfigError as exc:
             raise ConfigError(f"{where}.{exc}") from exc
-        headers = {"accept": "application/json", "content-type": "application/json"}
+        headers = {
+            "accept": "application/json",
+            "content-type": "application/json",
+            "user-agent": "shadowlane",
+        }
         if key:
             headers["authorization"] = f"Bearer {key}"
         headers |= {name.lower(): value for name, value in version.headers.items()}
@@ -71,7 +76,7 @@ class Target:
             raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
         secrets = [key, *(value for value in version.headers.values() if len(value) >= 8)]
         longest_first = tuple(sorted(filter(None, secrets), key=len, reverse=True))
-        return cls(arm, version, _url(version, where), headers, timeout_s, blank, longest_first)
+        return cls(arm, version, _url(version, where), CIMultiDict(headers), timeout_s, blank, longest_first)
 
 
 @dataclass(frozen=True, slots=True)

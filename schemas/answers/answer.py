@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -16,12 +15,11 @@ STOP, LENGTH, TOOL_CALLS, FILTERED = "stop", "length", "tool_calls", "content_fi
 _TOO_MUCH = frozenset({"overloaded_error", "rate_limit_error", "rate_limit_exceeded", "server_overloaded"})
 
 
-@dataclass(slots=True)
 class Answer:
     """``complete`` is False where the answer breaks off or is none of its API; ``problem`` says how."""
 
     output: str = ""
-    tool_calls: list[dict[str, str]] = field(default_factory=list)  # {"name": str, "arguments": JSON text}
+    tool_calls: list[dict[str, str]]  # {"name": str, "arguments": JSON text}
     finish_reason: str = ""
     model: str = ""  # as the server names it
     input_tokens: int | None = None
@@ -31,6 +29,9 @@ class Answer:
     problem: str = ""
     failed: str = ""  # the error that a stream told instead of going on
     throttled: bool = False  # and that error was that there is too much to do
+
+    def __init__(self) -> None:
+        self.tool_calls = []
 
 
 class Stream:

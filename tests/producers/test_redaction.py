@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from shadowlane.producers import redaction
 from shadowlane.producers.redaction import Redactor, redact_json, redact_text
 from shadowlane.producers.redaction_rules import RULES, may_hold_anything
 from tests.producers.planted import INNOCENT, PLANTED
@@ -43,6 +45,28 @@ def test_json_stays_json_of_the_same_shape_and_twice_changes_nothing_more(value:
     assert shape(once) == shape(value)
     assert redact_json(once) == once
     assert redact_json(once) is once
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates and all
+
+
+class Unknown(set[str]):
+    """Names of which none is ever known."""
+
+    def issuperset(self, other: Iterable[object]) -> bool:
+        return False
+
+
+@given(st.lists(JSON | ANY_TEXT | st.dictionaries(ANY_TEXT, ANY_TEXT | SOUP, max_size=3), max_size=3))
+def test_the_short_ways_find_what_the_long_way_finds(value: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "may_hold_anything", lambda text: True)
+        patch.setattr(redaction, "_PLAIN_NAMES", Unknown())
+        expected = redact_json(value)
+    for _ in range(2):  # names are remembered from the first to the second
+        found = redact_json(value)
+        assert found == expected
+        assert (found is value) == (expected is value)
 
 
 def shape(value: Any) -> Any:

@@ -231,7 +231,7 @@ def test_a_shape_that_was_seen_is_checked_no_less(case: tuple[Any, bytes]) -> No
 
 def test_no_more_shapes_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "SHAPES_MAX", 3)
-    monkeypatch.setattr(codec._FIELDS[MirroredRequest], "shapes", set())
+    monkeypatch.setattr(codec._FIELDS[MirroredRequest], "shapes", {})
     whole = orjson.loads(codec.encode(MirroredRequest(**MINIMAL)))  # type: ignore[arg-type]
     for place in range(8):
         names = [*whole][place:] + [*whole][:place]

@@ -8,6 +8,7 @@ import pytest
 from shadowlane.errors import ConfigError
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.target import Plan
+from shadowlane.schemas.codec import decode, encode
 from shadowlane.schemas.config import Candidate, Rollout, Sampling, Stable, Stage, Worker
 from shadowlane.schemas.events import Arm, MirroredRequest, Response
 from shadowlane.schemas.fingerprint import fingerprint
@@ -35,7 +36,7 @@ def carry_out(rollout: Rollout, *requests: MirroredRequest) -> list[Response]:
     async def call() -> list[Response]:
         caller = Caller(WORKER)
         try:
-            return [await caller.respond(asked, plan) for asked in requests]
+            return [decode(Response, encode(await caller.respond(asked, plan))) for asked in requests]
         finally:
             await caller.close()
 

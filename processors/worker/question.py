@@ -1,0 +1,116 @@
+"""What becomes of a mirrored request before anyone is asked, and its response once someone was. Pure.
+
+Hundreds of requests wait for their answers at once. What each keeps meanwhile is bytes and a response that lacks the
+answer alone: all else is done, and let go of, before the call.
+"""
+
+import time
+from dataclasses import dataclass
+
+import orjson
+
+from shadowlane.processors.arms import other, served_arm
+from shadowlane.processors.worker import chat
+from shadowlane.processors.worker.claim import contradiction, served_fingerprint
+from shadowlane.processors.worker.target import Plan, Target
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, copied
+from shadowlane.schemas.fingerprint import fingerprint
+
+MAX_MESSAGE = 500
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call: an answer, or how it failed."""
+
+    latency_ms: float = 0.0
+    status: int = 0
+    answer: chat.Answer | None = None
+    failure: Failure | None = None
+    message: str = ""
+    again: bool = False  # worth another attempt
+    retry_after: float | None = None
+
+
+@dataclass(slots=True)
+class Question:
+    """Who is asked what, and the response that an attempt completes."""
+
+    target: Target
+    protocol: str
+    payload: bytes  # the body that is sent; empty where nobody is asked
+    response: Response
+    refused: Attempt | None = None  # why nobody is asked
+
+    @classmethod
+    def of(cls, request: MirroredRequest, plan: Plan) -> "Question":
+        """For the arm that did not serve the request.
+
+        Raises:
+            TypeError: the body with the version's overrides can't be written as JSON.
+        """
+        served = plan.targets[served_arm(plan.rollout, request.arm, request.model)]
+        target = plan.targets[other(served.arm)]
+        response = copied(target.blank)
+        response.request_id = request.request_id
+        response.ts = request.ts
+        response.epoch = plan.epoch
+        response.service = request.service
+        response.route = request.route
+        if not (response.model or target.unable):
+            response.model = request.model
+        response.key = request.key
+        response.stage = request.stage
+        response.served_fingerprint = served_fingerprint(request)
+        response.attributes = request.attributes
+        response.traceparent = request.traceparent
+        refused = _not_asked(request, plan, served, target)
+        if refused is not None:
+            return cls(
+                target, request.protocol, b"", response, Attempt(failure=refused[0], message=refused[1])
+            )
+        body = chat.ask(request, target.version)
+        payload = orjson.dumps(body)
+        if request.protocol == Protocol.OPENAI_CHAT:
+            response.fingerprint = fingerprint(body)
+        response.request = orjson.Fragment(payload)
+        return cls(target, request.protocol, payload, response)
+
+    def answered(self, attempt: Attempt, attempts: int) -> Response:
+        """The response, complete: once, after the last of so many attempts."""
+        response, answer = self.response, attempt.answer
+        response.completed_at = int(time.time() * 1000)
+        if answer is not None:
+            response.output = answer.output
+            response.tool_calls = answer.tool_calls
+            response.finish_reason = answer.finish_reason
+            response.input_tokens = answer.input_tokens
+            response.output_tokens = answer.output_tokens
+        if attempt.failure:
+            response.error = attempt.failure.value
+            response.error_message = _line(attempt.message, self.target.secrets)
+        response.status = attempt.status
+        response.latency_ms = attempt.latency_ms
+        response.attempts = attempts
+        return response
+
+
+def _not_asked(
+    request: MirroredRequest, plan: Plan, served: Target, target: Target
+) -> tuple[Failure, str] | None:
+    """Why there is no call; None where there is one."""
+    if not plan.sampler.takes(request.key or request.request_id):
+        return Failure.SAMPLED_OUT, f"not in the sample of rollout {plan.rollout.name}"
+    refused = chat.without_question(request) or contradiction(request, served.arm, served.version)
+    if refused is not None:
+        return refused
+    if target.unable:
+        return Failure.UNSUPPORTED, target.unable
+    return chat.why_not(request, target.version)
+
+
+def _line(message: str, secrets: tuple[str, ...]) -> str:
+    """A message on one line, without the secrets, cut to a length."""
+    for secret in secrets:
+        message = message.replace(secret, "[secret]")
+    return " ".join(message.split())[:MAX_MESSAGE]
