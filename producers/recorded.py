@@ -1,7 +1,7 @@
 """Recorded requests with the responses served to them: one line of JSON each, as docs/replay.md has it. Pure."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pydantic
@@ -48,6 +48,9 @@ class Line(pydantic.BaseModel):
     traceparent: str = ""
 
 
+L = TypeVar("L", bound=Line)
+
+
 def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[MirroredRequest, Response]:
     """The request and the response of one line, under an id of their own.
 
@@ -62,11 +65,38 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
         raw = orjson.loads(line)
     except orjson.JSONDecodeError as exc:
         raise CodecError(f"not JSON: {exc}") from exc
+    return records(parse(raw, Line), service=service, route=route, now_ms=now_ms)
+
+
+def parse(raw: Any, kind: type[L]) -> L:
+    """A line of that kind, of its JSON.
+
+    Raises:
+        CodecError: says what is wrong in it, and where.
+    """
     try:
-        read = Line.model_validate(raw)
+        return kind.model_validate(raw)
+    except pydantic.ValidationError as exc:
+        raise CodecError(told(exc)) from exc
+
+
+def told(error: pydantic.ValidationError) -> str:
+    """What is wrong, each fault once."""
+    return "; ".join(dict.fromkeys(map(_said, error.errors())))
+
+
+def records(
+    read: Line, *, service: str, route: str, now_ms: int, request_id: str = ""
+) -> tuple[MirroredRequest, Response]:
+    """The request and the response of a line, under ``request_id``, or a new id where that is "".
+
+    Raises:
+        CodecError: the response can't be read, or the time is none.
+    """
+    try:
         served = _served(read.response)
     except pydantic.ValidationError as exc:
-        raise CodecError("; ".join(dict.fromkeys(map(_said, exc.errors())))) from exc
+        raise CodecError(told(exc)) from exc
     ts = (
         int(read.ts.timestamp() * 1000)
         if isinstance(read.ts, datetime)
@@ -80,7 +110,7 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
     asked = model if isinstance(model, str) else ""
     protocol = read.protocol or (Protocol.OPENAI_CHAT if "messages" in read.request else Protocol.JSON)
     request = MirroredRequest(
-        request_id=new_request_id(ts),
+        request_id=request_id or new_request_id(ts),
         ts=ts,
         service=read.service or service,
         route=read.route or route,
