@@ -34,6 +34,7 @@ from shadowlane.processors.faust_edge import (
     check_compiled,
     faust_options,
     fetch_promptly,
+    hand_on_at_once,
 )
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.pairing.service import Pairing
@@ -149,6 +150,7 @@ class Shell:
         self.app: Any = faust.App(**faust_options(settings, directory), loop=loop)
         app = self.app
         fetch_promptly(app)
+        hand_on_at_once(app)
         self.backpressure = Backpressure(app, {Role.SERVED: topics.served, Role.SHADOW: topics.shadow})
 
         async def served(stream: Any) -> None:

@@ -3,7 +3,10 @@
 Every reach into Faust's inside is here, with why. Faust 0.15.
 """
 
+import asyncio
 import logging
+import types
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 import faust.streams
@@ -90,6 +93,48 @@ def fetch_promptly(app: Any) -> None:
         return consumer
 
     thread._create_worker_consumer = create_prompt
+
+
+def hand_on_at_once(app: Any) -> None:
+    """Has the consumer hand a message to its agent without four tasks around it, which are 75 µs of CPU.
+
+    Faust has what hands it on wait for room in a task, and races that with tasks that wait for a rebalance, a stop
+    and a crash. Nearly always there is room, and it is done at its first step: so that step is taken first, and the
+    race is for what then has to wait. (Python 3.12 would call it an eager task.)
+    """
+    consumer = app.consumer
+    race = consumer.wait_first
+
+    async def wait_first(*waited_for: Any, **options: Any) -> Any:
+        if len(waited_for) != 2:  # nothing of handing on
+            return await race(*waited_for, **options)
+        handing, suspended = waited_for
+        try:
+            waits_for = handing.send(None)
+        except BaseException as exc:
+            suspended.close()
+            if not isinstance(exc, StopIteration):
+                raise
+            await asyncio.sleep(0)  # the agent's turn
+            return None
+        return await race(_rest(handing, waits_for), suspended, **options)
+
+    consumer.wait_first = wait_first
+
+
+async def _rest(begun: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    """What is left of a coroutine that has begun, and waits for the first time."""
+    await _resumed(begun, waits_for)
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    try:
+        yield waits_for
+    except BaseException:  # cancelled
+        begun.close()
+        raise
+    yield from begun  # an await would refuse one that waits already
 
 
 class Backpressure:

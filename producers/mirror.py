@@ -308,7 +308,7 @@ class Mirror:
         pipeline: Pipeline[Exchange]
         pipeline = Pipeline(
             make_link,
-            lambda exchange: encoder(exchange),
+            lambda exchange, route: encoder(exchange, route),
             topics,
             self.log,
             buffer_bytes=settings.buffer_bytes,

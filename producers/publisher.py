@@ -65,7 +65,7 @@ class Publisher:
             )
         self._pipeline: Pipeline[_Ready] = Pipeline(
             lambda: link,
-            lambda item: item.lines,
+            lambda item, _: item.lines,
             topics,
             self._log,
             buffer_bytes=buffer_bytes,

@@ -38,25 +38,25 @@ class ExchangeEncoder:
         self._ids = RequestIds()
         self._known: dict[tuple[str, str, str, str], tuple[MirroredRequest, Response]] = {}
 
-    def __call__(self, exchange: Exchange) -> tuple[bytes, bytes]:
+    def __call__(self, exchange: Exchange, route: str) -> tuple[bytes, bytes]:
         """Raises CodecError where not even the bare records can be encoded."""
         if not exchange.request_id:
             exchange.request_id = self._ids.new(exchange.ts)
         left_out = exchange.left_out
         if not left_out:
             try:
-                lines = self._encoded(exchange)
+                lines = self._encoded(exchange, route)
                 if len(lines[0]) <= RECORD_MAX_BYTES and len(lines[1]) <= RECORD_MAX_BYTES:
                     return lines
                 left_out = "record_too_large"
             except _LeftOutError as exc:
                 left_out = exc.reason
         self._without_content[left_out] += 1
-        return self._bare(exchange, left_out)
+        return self._bare(exchange, route, left_out)
 
-    def _encoded(self, exchange: Exchange) -> tuple[bytes, bytes]:
+    def _encoded(self, exchange: Exchange, route: str) -> tuple[bytes, bytes]:
         body, model = self._request_body(exchange)
-        request, response = self._records(exchange)
+        request, response = self._records(exchange, route)
         self._read_response(exchange, response)
         if model:
             # As asked, like the shadow side's: prices and rollouts name that.
@@ -74,8 +74,8 @@ class ExchangeEncoder:
         except CodecError as exc:
             raise _LeftOutError("not_json") from exc
 
-    def _bare(self, exchange: Exchange, left_out: str) -> tuple[bytes, bytes]:
-        request, response = self._records(exchange)
+    def _bare(self, exchange: Exchange, route: str, left_out: str) -> tuple[bytes, bytes]:
+        request, response = self._records(exchange, route)
         try:
             request.attributes = response.attributes = self._redactor.json(dict(exchange.attributes))
             request.key = response.key = self._redactor.key(exchange.key)
@@ -103,15 +103,15 @@ class ExchangeEncoder:
         body = orjson.Fragment(raw) if redacted is parsed and raw and _NEWLINE not in raw else redacted
         return body, model if isinstance(model, str) and exchange.protocol in READERS else ""
 
-    def _records(self, exchange: Exchange) -> tuple[MirroredRequest, Response]:
+    def _records(self, exchange: Exchange, route: str) -> tuple[MirroredRequest, Response]:
         """Both records, without their content and what says whose they are."""
         said = exchange.said
-        alike = exchange.route, exchange.protocol, said.arm, said.stage
+        alike = route, exchange.protocol, said.arm, said.stage
         known = self._known.get(alike)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[alike] = _blank(exchange)
+            known = self._known[alike] = _blank(exchange, route)
         request, response = copied(known[0]), copied(known[1])
         request.request_id = response.request_id = exchange.request_id
         request.ts = response.ts = ts = exchange.came // 1_000_000
@@ -209,9 +209,9 @@ def _redact_all_but_body(redactor: Redactor, request: MirroredRequest, response:
         response.tool_calls = redactor.json(response.tool_calls)
 
 
-def _blank(exchange: Exchange) -> tuple[MirroredRequest, Response]:
+def _blank(exchange: Exchange, route: str) -> tuple[MirroredRequest, Response]:
     """What the records of all exchanges of one route, protocol, arm and stage have in common."""
-    service, route, arm = exchange.service, exchange.route, exchange.arm
+    service, arm = exchange.service, exchange.arm
     request = MirroredRequest(
         request_id="",
         ts=0,

@@ -39,8 +39,8 @@ class Item(Queued, Protocol):
 
 T = TypeVar("T", bound=Item)
 
-Encoder = Callable[[T], tuple[bytes, bytes]]
-"""Item -> (request line, response line). Raises CodecError where it can't."""
+Encoder = Callable[[T, str], tuple[bytes, bytes]]
+"""(item, its route as the ledger has it) -> (request line, response line). Raises CodecError where it can't."""
 
 
 class Worker(Generic[T]):
@@ -200,7 +200,7 @@ class Worker(Generic[T]):
     def _pack(self, item: T, book: Book, now: float) -> int:
         """Encode an item, and put it into its envelope; how many of its reserved bytes it needs no more."""
         try:
-            request_line, response_line = self._encode(item)
+            request_line, response_line = self._encode(item, book[2])
         except Exception as exc:
             why = str(exc) if isinstance(exc, CodecError) else f"{type(exc).__name__}: {exc}"
             self._report("encode", f"a request could not be encoded: {why}")

@@ -1,9 +1,11 @@
 """Sampling and ids."""
 
+import uuid
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.producers.ids import new_request_id, valid_request_id, valid_traceparent
+from shadowlane.producers.ids import RequestIds, new_request_id, valid_request_id, valid_traceparent
 from shadowlane.producers.sampling import Sampler
 
 KEYS = [f"user-{n}" for n in range(20_000)]
@@ -54,3 +56,13 @@ def test_what_may_not_stand_in_a_record() -> None:
     good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert valid_traceparent(good) == good
     assert valid_traceparent("bob@example.com") == ""
+
+
+def test_ids_made_many_at_once_are_like_those_made_one_by_one() -> None:
+    one, other = RequestIds(), RequestIds()
+    made = [ids.new(1_700_000_000_000) for _ in range(200) for ids in (one, other)]
+    assert len(set(made)) == 400
+    for request_id in (*made, new_request_id(1_700_000_000_000)):
+        parsed = uuid.UUID(request_id)
+        assert (parsed.version, parsed.variant, parsed.hex) == (7, uuid.RFC_4122, request_id)
+        assert request_id[:12] == f"{1_700_000_000_000:012x}"

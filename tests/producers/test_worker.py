@@ -29,7 +29,7 @@ class Thing:
         return 0
 
 
-def encode(thing: Thing) -> tuple[bytes, bytes]:
+def encode(thing: Thing, route: str) -> tuple[bytes, bytes]:
     if thing.cost == 13:
         raise ValueError("has no form")
     line = json.dumps({"request_id": thing.request_id, "ts": thing.ts, "x": "y" * thing.cost}).encode()
