@@ -237,7 +237,7 @@ def _take(found: Answer, response: Response) -> None:
     response.output = found.output
     response.tool_calls = found.tool_calls or None
     response.finish_reason = found.finish_reason
-    response.model = found.model
+    response.model = response.served_model = found.model
     response.input_tokens = found.input_tokens
     response.output_tokens = found.output_tokens
 

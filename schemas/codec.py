@@ -104,6 +104,8 @@ def decode(kind: type[T], line: bytes) -> T:
             fields.shapes[shape] = [*raw] == [*fields.allowed]
     if fields.has_attributes and not _TEXT.issuperset(map(type, record.attributes.values())):
         raise CodecError(f"{kind.__name__}.attributes may hold strings alone")
+    if fields.has_left_out and record.left_out and not _TEXT.issuperset(map(type, record.left_out)):
+        raise CodecError(f"{kind.__name__}.left_out may hold strings alone")
     if fields.has_request_id and not 0 < len(record.request_id) <= REQUEST_ID_MAX:
         if record.request_id:
             raise CodecError(f"{kind.__name__}.request_id is longer than {REQUEST_ID_MAX} characters")
@@ -217,6 +219,7 @@ class _Fields:
         )
         self.times = tuple(name for name in ("ts", "completed_at", "minute") if name in hints)  # all required
         self.has_attributes = "attributes" in hints
+        self.has_left_out = "left_out" in hints
         self.has_request_id = "request_id" in hints
         self.shapes: dict[tuple[object, ...], bool] = {}
         self.values = operator.itemgetter(*self.allowed)

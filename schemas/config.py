@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr
 
 from shadowlane.errors import ConfigError
 from shadowlane.schemas.config_errors import explain, read_yaml
+from shadowlane.schemas.events import Protocol
 from shadowlane.schemas.topics import Topics
 
 DEFAULT_FILE = "shadowlane.yaml"
@@ -269,11 +270,21 @@ class Budget(Section):
     )
 
 
+KINDS: Mapping[str, str] = {
+    "openai": Protocol.OPENAI_CHAT.value,
+    "openai-responses": Protocol.OPENAI_RESPONSES.value,
+    "anthropic": Protocol.ANTHROPIC_MESSAGES.value,
+}
+"""Kinds of versions that speak a model's API, and which one."""
+
+
 class Version(Section):
     """A model with all that makes its answers what they are, and where the shadow worker asks it."""
 
-    kind: Literal["openai", "http"] = Field(
-        default="openai", description="http posts the body as it is to base_url"
+    kind: Literal["openai", "openai-responses", "anthropic", "http"] = Field(
+        default="openai",
+        description="the API that it speaks: OpenAI's chat completions (or a server compatible with them), OpenAI's "
+        "responses, Anthropic's messages; http posts the body as it is to base_url",
     )
     model: str = ""
     base_url: str
@@ -285,6 +296,11 @@ class Version(Section):
         default_factory=dict, description="parameters that replace the request's own; null takes one out"
     )
     timeout_s: Positive | None = Field(default=None, description="instead of worker.timeout_s")
+
+    @property
+    def protocol(self) -> str:
+        """The :class:`~shadowlane.schemas.events.Protocol` of what it is asked; ``""`` of kind http: any."""
+        return KINDS.get(self.kind, "")
 
     def api_key(self) -> str:
         """The key from the environment, ``""`` where none is named.
@@ -591,7 +607,11 @@ class Settings(pydantic_settings.BaseSettings):
             if unpriced := [model for model in asked if model not in self.prices]:
                 raise ValueError(
                     f"rollout {rollout.name!r} has a budget in dollars, and "
-                    + (f"the prices have no {unpriced[0]!r}: add it" if unpriced[0] else "names no model to price")
+                    + (
+                        f"the prices have no {unpriced[0]!r}: add it"
+                        if unpriced[0]
+                        else "names no model to price"
+                    )
                 )
 
     @classmethod

@@ -133,6 +133,8 @@ class Response:
     input_tokens: int | None = None
     output_tokens: int | None = None
     attempts: int = 1
+    served_model: str = ""  # as the server that answered names it
+    left_out: list[str] = field(default_factory=list)  # of the request, as this arm's API has no words for it
     key: str = ""  # the request's
     stage: str = ""  # on the shadow side: the request's
     fingerprint: str = ""  # on the shadow side: of what was asked (schemas/fingerprint.py)
@@ -166,7 +168,9 @@ class Pair:
     served_arm: str = ""  # whose answer the user got
     attributes: dict[str, str] = field(default_factory=dict)
     request: Any = None
+    left_out: list[str] = field(default_factory=list)  # what one arm was asked and the other could not be
     stable_model: str = ""
+    stable_served_model: str = ""  # as the server that answered names it
     stable_fingerprint: str = ""  # of the model and parameters that it was asked with
     stable_output: str = ""
     stable_tool_calls: Any = None
@@ -179,6 +183,7 @@ class Pair:
     stable_input_tokens: int | None = None
     stable_output_tokens: int | None = None
     candidate_model: str = ""
+    candidate_served_model: str = ""
     candidate_fingerprint: str = ""
     candidate_output: str = ""
     candidate_tool_calls: Any = None

@@ -8,10 +8,17 @@ from typing import Any
 
 import orjson
 
+from shadowlane.schemas.events import Protocol
+
+_APIS = (Protocol.OPENAI_CHAT.value, Protocol.OPENAI_RESPONSES.value, Protocol.ANTHROPIC_MESSAGES.value)
+
 # The question itself, how the answer is delivered, and what says who asks.
 _NOT_PARAMETERS = frozenset(
     {
         "messages",
+        "input",
+        "instructions",
+        "system",
         "prediction",
         "stream",
         "stream_options",
@@ -26,8 +33,8 @@ _EXACT = 2**53  # from here on not every integer has a float of its own
 _WHOLE_FLOAT = re.compile(rb"\.0(?:[,\]}]|$)")
 
 
-def fingerprint(body: Any) -> str:
-    """Twelve hex digits of the model and parameters of a chat completion's body; ``""`` of anything else.
+def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
+    """Twelve hex digits of the model and parameters of the body of a model's request; ``""`` of anything else.
 
     Two requests have the same one if and only if an arm would be asked both in the same way: the order of the keys
     is nothing, a parameter that is null is one that is absent, and 1.0 is 1.
@@ -36,7 +43,12 @@ def fingerprint(body: Any) -> str:
         body, (dict, Mapping)
     ):  # a dict first: to ask an abstract class takes longer than the rest
         return ""
-    return _digest(_json(_parameters(body)))
+    if protocol not in _APIS:
+        return ""
+    parameters = _parameters(body)
+    if protocol != _APIS[0]:
+        parameters[""] = protocol  # no parameter is called that
+    return _digest(_json(parameters))
 
 
 def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

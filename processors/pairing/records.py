@@ -111,8 +111,10 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         prints = (shadow.served_fingerprint, shadow.fingerprint)
         pair.stable_fingerprint, pair.candidate_fingerprint = prints if arm is STABLE else prints[::-1]
         pair.request = shadow.request
+        pair.left_out = shadow.left_out
     if stable:
         pair.stable_model = stable.model
+        pair.stable_served_model = stable.served_model
         pair.stable_output = stable.output
         pair.stable_tool_calls = stable.tool_calls
         pair.stable_finish_reason = stable.finish_reason
@@ -125,6 +127,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.stable_output_tokens = stable.output_tokens
     if candidate:
         pair.candidate_model = candidate.model
+        pair.candidate_served_model = candidate.served_model
         pair.candidate_output = candidate.output
         pair.candidate_tool_calls = candidate.tool_calls
         pair.candidate_finish_reason = candidate.finish_reason
@@ -174,6 +177,7 @@ def shortened(pair: Pair) -> Pair:
         stable_tool_calls=None,
         candidate_tool_calls=None,
         attributes=pair.attributes if small else {},
+        left_out=[],
         **texts,
     )
 

@@ -91,7 +91,10 @@ class Caller:
 
 def _read(protocol: str, reply: aiohttp.ClientResponse, body: bytes, attempt: Attempt) -> None:
     if 200 <= reply.status < 300:
-        attempt.answer = chat.read(protocol, body)
+        attempt.answer = answer = chat.read(protocol, body)
+        if answer.failed:  # after its 200
+            attempt.failure = Failure.THROTTLED if answer.throttled else Failure.HTTP
+            attempt.message = answer.failed
         return
     error = chat.error_in(body)
     attempt.message = chat.error_text(error, body)

@@ -1,63 +1,57 @@
 """What an arm is asked, and what its answer says. Pure: JSON in, JSON out, no HTTP."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from shadowlane.schemas.answers import READERS, Answer
 from shadowlane.schemas.config import Version
-from shadowlane.schemas.events import Failure, MirroredRequest, Protocol
+from shadowlane.schemas.events import Failure, MirroredRequest
+from shadowlane.schemas.requests import APIS, translate
 
 
 class BadAnswerError(ValueError):
     """A 200 that is not what the protocol says."""
 
 
-@dataclass(slots=True)
-class Answer:
-    """The part of an answer that a response keeps."""
-
-    output: str
-    tool_calls: list[dict[str, str]] | None = None
-    finish_reason: str = ""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
 def without_question(request: MirroredRequest) -> tuple[Failure, str] | None:
     """Why there is nothing to ask anyone; None where there is."""
     if request.body is None:
         return Failure.NO_CONTENT, "the request was mirrored without its body"
-    if request.protocol == Protocol.OPENAI_CHAT and not isinstance(request.body, dict):
-        return Failure.UNSUPPORTED, "the body of a chat completion is a JSON object, and this is none"
+    if request.protocol in APIS and not isinstance(request.body, dict):
+        return (
+            Failure.UNSUPPORTED,
+            f"the body of a request of {request.protocol} is a JSON object, and this is none",
+        )
     return None
 
 
-def why_not(request: MirroredRequest, version: Version) -> tuple[Failure, str] | None:
-    """Why a version of this kind can't be asked that request; None where it can."""
-    if version.kind == "openai" and request.protocol != Protocol.OPENAI_CHAT:
-        return Failure.UNSUPPORTED, f"a version of kind openai can't answer {request.protocol!r}"
-    return None
+def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...]]:
+    """The JSON body that a version is sent, and the names of what of the request its API has no words for.
 
+    It is the request's own, as the version's API has it, with the version's changes. Streaming is switched off:
+    nobody reads along. Of kind http it is the body as it is, but for streaming where it is a model's API.
 
-def ask(request: MirroredRequest, version: Version) -> Any:
-    """The JSON body that a version is sent: the request's own, with the version's changes.
-
-    Streaming is switched off: nobody reads along.
+    Raises:
+        UntranslatableError: the request can't be asked in the version's API, and why.
     """
-    if request.protocol != Protocol.OPENAI_CHAT:
-        return request.body
-    body = changed(request.body, version)
+    left_out: tuple[str, ...] = ()
+    body = request.body
+    if version.protocol:
+        body, left_out = translate(body, request.protocol, version.protocol)
+    elif request.protocol not in APIS:
+        return body, ()
+    body = changed(body, version)
     body.pop("stream_options", None)
     body["stream"] = False
-    return body
+    return body, left_out
 
 
 def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
-    """A copy of a chat completion's body with the version's model and overrides; of kind http, as it is."""
+    """A copy of a model's request with the version's model and overrides; of kind http, as it is."""
     body = dict(body)
-    if version.kind == "openai":
+    if version.protocol:
         if version.model:
             body["model"] = version.model
         for key, value in version.overrides.items():
@@ -69,20 +63,24 @@ def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
 
 
 def read(protocol: str, payload: bytes) -> Answer:
-    """The answer in the body of a successful response.
+    """The answer in the body of a successful response; ``failed`` where it tells an error all the same.
 
     Raises:
-        BadAnswerError: no JSON, or no chat completion where that is the protocol.
+        BadAnswerError: no JSON, or no answer of the API where that is the protocol.
     """
-    if protocol != Protocol.OPENAI_CHAT and not payload.strip():
-        return Answer("")
-    try:
-        raw = orjson.loads(payload)
-    except orjson.JSONDecodeError as exc:
-        raise BadAnswerError(f"not JSON: {exc}") from exc
-    if protocol != Protocol.OPENAI_CHAT:
-        return Answer(payload.decode("utf-8").strip())
-    return _completion(raw)
+    if (reader := READERS.get(protocol)) is not None:
+        answer = reader.whole(payload)
+        if answer.problem:
+            raise BadAnswerError(answer.problem)
+        return answer
+    answer = Answer()
+    if payload.strip():
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError as exc:
+            raise BadAnswerError(f"the answer is no JSON: {exc}") from exc
+        answer.output = payload.decode("utf-8").strip()
+    return answer
 
 
 def error_in(payload: bytes) -> Any:
@@ -99,59 +97,3 @@ def error_text(error: Any, payload: bytes) -> str:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         return str(error["message"])
     return error if isinstance(error, str) else payload[:4096].decode("utf-8", "replace")
-
-
-def _completion(raw: Any) -> Answer:
-    choices = raw.get("choices") if isinstance(raw, dict) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        said = raw.get("error") if isinstance(raw, dict) else None
-        raise BadAnswerError("no choices" + (f": {error_text(said, b'')}" if said else ""))
-    message = choices[0].get("message")
-    if not isinstance(message, dict):
-        raise BadAnswerError("the first choice has no message")
-    usage = raw.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    finish_reason = choices[0].get("finish_reason")
-    return Answer(
-        output=_text(message),
-        tool_calls=_tool_calls(message),
-        finish_reason=finish_reason if isinstance(finish_reason, str) else "",
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-    )
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):  # parts, as some servers answer
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(part for part in parts if isinstance(part, str))
-    if content is None:
-        content = message.get("refusal")
-    if content is None:
-        return ""
-    if not isinstance(content, str):
-        raise BadAnswerError("the message's content is no text")
-    return content
-
-
-def _tool_calls(message: dict[str, Any]) -> list[dict[str, str]] | None:
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise BadAnswerError("tool_calls is no list")
-    functions = [call.get("function") or call.get("custom") for call in calls if isinstance(call, dict)]
-    if isinstance(message.get("function_call"), dict):  # the form before tool_calls
-        functions.append(message["function_call"])
-    found = []
-    for function in functions:
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise BadAnswerError("a tool call without a name")
-        arguments = function.get("arguments", function.get("input", ""))
-        if not isinstance(arguments, str):  # some servers give the object instead of its text
-            arguments = orjson.dumps(arguments).decode("utf-8")
-        found.append({"name": function["name"], "arguments": arguments})
-    return found or None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -11,8 +11,9 @@ import orjson
 
 from shadowlane.processors.worker import chat
 from shadowlane.schemas.config import Version
-from shadowlane.schemas.events import Arm, Failure, MirroredRequest, Protocol
+from shadowlane.schemas.events import Arm, Failure, MirroredRequest
 from shadowlane.schemas.fingerprint import differences, fingerprint
+from shadowlane.schemas.requests import APIS
 
 SHOWN = 40  # characters of a value in a message
 
@@ -20,12 +21,12 @@ SHOWN = 40  # characters of a value in a message
 def contradiction(request: MirroredRequest, arm: Arm, version: Version) -> tuple[Failure, str] | None:
     """Why the request is not what ``version``, the arm that served it, would have been asked; None if it is.
 
-    The version's model and overrides, applied to the body, must change nothing in its fingerprint. Of protocols
-    other than chat completions the model alone is compared, where the request names one.
+    The version's model and overrides, applied to the body, must change nothing in its fingerprint. Of a request that
+    is none of the version's own API the model alone is compared, where the request names one.
     """
     if request.model and version.model not in ("", request.model):
         return _other_model(request.model, arm, version.model)
-    body = _body(request)
+    body = _body(request) if version.protocol in ("", request.protocol) else None
     if body is None or (not version.overrides and version.model in ("", body["model"])):
         return None
     claimed, names = chat.changed(body, version), ("model", *version.overrides)  # what it may change
@@ -41,13 +42,13 @@ def contradiction(request: MirroredRequest, arm: Arm, version: Version) -> tuple
 
 
 def served_fingerprint(request: MirroredRequest) -> str:
-    """Of what the arm that served was asked; ``""`` of what is no chat completion."""
-    return fingerprint(_body(request))
+    """Of what the arm that served was asked; ``""`` of what is no request of a model's API."""
+    return fingerprint(_body(request), request.protocol)
 
 
 def _body(request: MirroredRequest) -> dict[str, Any] | None:
-    """The body of a chat completion, with its model where only the record names that; None of anything else."""
-    if request.protocol != Protocol.OPENAI_CHAT or not isinstance(request.body, dict):
+    """The body of a model's request, with its model where only the record names that; None of anything else."""
+    if request.protocol not in APIS or not isinstance(request.body, dict):
         return None
     body: dict[str, Any] = {"model": request.model or None} | request.body
     return body

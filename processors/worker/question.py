@@ -13,8 +13,10 @@ from shadowlane.processors.arms import other, served_arm
 from shadowlane.processors.worker import chat
 from shadowlane.processors.worker.claim import contradiction, served_fingerprint
 from shadowlane.processors.worker.target import Plan, Target
-from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, copied
+from shadowlane.schemas.answers import Answer
+from shadowlane.schemas.events import Failure, MirroredRequest, Response, copied
 from shadowlane.schemas.fingerprint import fingerprint
+from shadowlane.schemas.requests import UntranslatableError
 
 MAX_MESSAGE = 500
 
@@ -25,7 +27,7 @@ class Attempt:
 
     latency_ms: float = 0.0
     status: int = 0
-    answer: chat.Answer | None = None
+    answer: Answer | None = None
     failure: Failure | None = None
     message: str = ""
     again: bool = False  # worth another attempt
@@ -37,7 +39,7 @@ class Question:
     """Who is asked what, and the response that an attempt completes."""
 
     target: Target
-    protocol: str
+    protocol: str  # of the answer
     payload: bytes  # the body that is sent; empty where nobody is asked
     response: Response
     refused: Attempt | None = None  # why nobody is asked
@@ -65,16 +67,19 @@ class Question:
         response.attributes = request.attributes
         response.traceparent = request.traceparent
         refused = _not_asked(request, plan, served, target)
+        protocol = target.version.protocol or request.protocol
+        if refused is None:
+            try:
+                body, left_out = chat.ask(request, target.version)
+            except UntranslatableError as exc:
+                refused = Failure.UNSUPPORTED, f"a request of {request.protocol} is none of {protocol}: {exc}"
         if refused is not None:
-            return cls(
-                target, request.protocol, b"", response, Attempt(failure=refused[0], message=refused[1])
-            )
-        body = chat.ask(request, target.version)
+            return cls(target, protocol, b"", response, Attempt(failure=refused[0], message=refused[1]))
         payload = orjson.dumps(body)
-        if request.protocol == Protocol.OPENAI_CHAT:
-            response.fingerprint = fingerprint(body)
+        response.fingerprint = fingerprint(body, protocol)
+        response.left_out = list(left_out)
         response.request = orjson.Fragment(payload)
-        return cls(target, request.protocol, payload, response)
+        return cls(target, protocol, payload, response)
 
     def answered(self, attempt: Attempt, attempts: int) -> Response:
         """The response, complete: once, after the last of so many attempts."""
@@ -82,7 +87,8 @@ class Question:
         response.completed_at = int(time.time() * 1000)
         if answer is not None:
             response.output = answer.output
-            response.tool_calls = answer.tool_calls
+            response.tool_calls = answer.tool_calls or None
+            response.served_model = answer.model
             response.finish_reason = answer.finish_reason
             response.input_tokens = answer.input_tokens
             response.output_tokens = answer.output_tokens
@@ -106,7 +112,7 @@ def _not_asked(
         return refused
     if target.unable:
         return Failure.UNSUPPORTED, target.unable
-    return chat.why_not(request, target.version)
+    return None
 
 
 def _line(message: str, secrets: tuple[str, ...]) -> str:

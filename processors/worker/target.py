@@ -11,6 +11,9 @@ from shadowlane.producers.sampling import Sampler
 from shadowlane.schemas.config import Rollout, Version, Worker
 from shadowlane.schemas.events import Arm, Response, Role
 
+ANTHROPIC_VERSION = "2023-06-01"
+PATHS = {"openai": "/chat/completions", "openai-responses": "/responses", "anthropic": "/messages"}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -38,7 +41,7 @@ class Target:
         version: Version = rollout.candidate
         if arm is Arm.STABLE:
             version = rollout.stable
-        elif version.kind == "openai" and not version.model:
+        elif version.protocol and not version.model:
             version = version.model_copy(update={"model": rollout.stable.model})
         where = f"rollout {rollout.name!r}: {arm.value}"
         try:
@@ -69,8 +72,11 @@ class Target:
             "content-type": "application/json",
             "user-agent": "shadowlane",
         }
+        anthropic = version.kind == "anthropic"
+        if anthropic:
+            headers["anthropic-version"] = ANTHROPIC_VERSION
         if key:
-            headers["authorization"] = f"Bearer {key}"
+            headers |= {"x-api-key": key} if anthropic else {"authorization": f"Bearer {key}"}
         headers |= {name.lower(): value for name, value in version.headers.items()}
         if any(not text.isascii() or not text.isprintable() for pair in headers.items() for text in pair):
             raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
@@ -111,7 +117,7 @@ def _unable(rollout: Rollout, arm: Arm) -> str:
         return ""
     if not stable.base_url:
         return "stable.base_url is not given"
-    if stable.kind == "openai" and not stable.model and rollout.candidate.model:
+    if stable.protocol and not stable.model and rollout.candidate.model:
         return "stable.model is not given, and the request names the candidate's"
     return ""
 
@@ -119,7 +125,7 @@ def _unable(rollout: Rollout, arm: Arm) -> str:
 def _url(version: Version, where: str) -> yarl.URL:
     base = version.base_url
     try:
-        url = yarl.URL(base.rstrip("/") + "/chat/completions" if version.kind == "openai" else base)
+        url = yarl.URL(base.rstrip("/") + PATHS[version.kind] if version.kind in PATHS else base)
     except ValueError as exc:
         raise ConfigError(f"{where}.base_url {base!r} is no URL: {exc}") from exc
     if not url.host:

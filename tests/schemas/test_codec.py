@@ -12,11 +12,13 @@ from shadowlane.errors import CodecError
 from shadowlane.schemas import codec
 from shadowlane.schemas.events import (
     SCHEMA_VERSION,
+    BudgetEntry,
     DeadLetter,
     LedgerCell,
     MirroredRequest,
     Pair,
     Response,
+    Stop,
     pair_id,
 )
 
@@ -38,6 +40,8 @@ def records(kind: Any) -> st.SearchStrategy[Any]:
         float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
         dict[str, str]: st.dictionaries(text, text, max_size=3),
         dict[str, float]: st.dictionaries(text, st.floats(0, 1), max_size=3),
+        list[str]: st.lists(text, max_size=3),
+        bool: st.booleans(),
     }
     times = dict.fromkeys(("ts", "completed_at", "minute"), st.integers(0, codec.TIME_END - 1))
     fields = {
@@ -50,7 +54,13 @@ def records(kind: Any) -> st.SearchStrategy[Any]:
 
 @given(
     st.one_of(
-        records(MirroredRequest), records(Response), records(Pair), records(DeadLetter), records(LedgerCell)
+        records(MirroredRequest),
+        records(Response),
+        records(Pair),
+        records(DeadLetter),
+        records(LedgerCell),
+        records(BudgetEntry),
+        records(Stop),
     )
 )
 def test_a_record_comes_back_as_it_went(record: codec.T) -> None:
@@ -182,6 +192,7 @@ def field_by_field(kind: Any, line: bytes) -> Any:
         float | None: (int, float, type(None)),
         dict[str, str]: (dict,),
         dict[str, float]: (dict,),
+        list[str]: (list,),
         Any: (str, int, float, bool, list, dict, type(None)),
     }
     values = {name: value for name, value in raw.items() if name in names}
@@ -193,6 +204,8 @@ def field_by_field(kind: Any, line: bytes) -> Any:
         raise CodecError("missing") from exc
     if not all(type(value) is str for value in record.attributes.values()):
         raise CodecError("attributes")
+    if not all(type(value) is str for value in getattr(record, "left_out", [])):
+        raise CodecError("left_out")
     times = [record.ts, getattr(record, "completed_at", 0)]
     if not 0 < len(record.request_id) <= 1000 or not all(0 <= time < codec.TIME_END for time in times):
         raise CodecError("id or time")

@@ -86,7 +86,7 @@ def test_a_reference_that_is_none_says_where(template: Any, why: str) -> None:
 
 _NAMES = st.sampled_from(["a", "b", "messages", "0", "~", "/"])
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
     max_leaves=10,
 )

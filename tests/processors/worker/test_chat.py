@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.processors.worker.chat import (
-    Answer,
     BadAnswerError,
     ask,
     error_in,
     error_text,
     read,
-    why_not,
     without_question,
 )
+from shadowlane.schemas.answers import Answer
 from shadowlane.schemas.config import Candidate
 from shadowlane.schemas.events import Failure, MirroredRequest
+from shadowlane.schemas.requests import UntranslatableError
 from tests.processors.worker.fake_candidate import completion
 
 
@@ -41,7 +41,10 @@ def test_the_request_as_it_was_with_the_candidates_changes() -> None:
         "tools": [{"type": "function"}],
     }
     before = orjson.dumps(body)
-    asked = ask(request(body), candidate(model="new", overrides={"max_tokens": None, "temperature": 1}))
+    asked, left_out = ask(
+        request(body), candidate(model="new", overrides={"max_tokens": None, "temperature": 1})
+    )
+    assert left_out == ()
     assert asked == {
         "model": "new",
         "messages": [{"role": "user", "content": "hi"}],
@@ -54,36 +57,72 @@ def test_the_request_as_it_was_with_the_candidates_changes() -> None:
 
 
 def test_the_model_is_kept_where_the_candidate_names_none() -> None:
-    assert ask(request({"model": "old"}), candidate())["model"] == "old"
+    assert ask(request({"model": "old"}), candidate())[0]["model"] == "old"
 
 
 def test_no_override_can_switch_streaming_on() -> None:
-    assert ask(request({}), candidate(overrides={"stream": True}))["stream"] is False
+    assert ask(request({}), candidate(overrides={"stream": True}))[0]["stream"] is False
 
 
 def test_http_sends_the_body_as_it_is() -> None:
     body = {"stream": True, "x": [1]}
-    assert ask(request(body, "json"), candidate(kind="http", model="m", overrides={"x": 2})) == body
+    assert ask(request(body, "json"), candidate(kind="http", model="m", overrides={"x": 2})) == (body, ())
+
+
+CHAT = {
+    "model": "old",
+    "messages": [{"role": "system", "content": "Short."}, {"role": "user", "content": "hi"}],
+}
 
 
 @pytest.mark.parametrize(
-    ("kind", "protocol", "body", "failure"),
+    ("kind", "asked"),
     [
-        ("openai", "openai.chat", {}, None),
-        ("openai", "json", {}, Failure.UNSUPPORTED),
-        ("openai", "anthropic.messages", {}, Failure.UNSUPPORTED),
-        ("openai", "openai.chat", [1], Failure.UNSUPPORTED),
-        ("openai", "openai.chat", None, Failure.NO_CONTENT),
-        ("http", "json", None, Failure.NO_CONTENT),
-        ("http", "json", [1], None),
-        ("http", "call", {"a": 1}, None),
-        ("http", "openai.chat", {}, None),
+        (
+            "openai-responses",
+            {"model": "new", "input": [{"role": "user", "content": "hi"}], "instructions": "Short."},
+        ),
+        ("anthropic", {"model": "new", "messages": [{"role": "user", "content": "hi"}], "system": "Short."}),
     ],
 )
-def test_who_can_answer_what(kind: str, protocol: str, body: Any, failure: Failure | None) -> None:
-    asked = request(body, protocol)
-    refused = without_question(asked) or why_not(asked, candidate(kind=kind))
+def test_a_request_is_asked_in_the_candidates_own_api(kind: str, asked: dict[str, Any]) -> None:
+    version = candidate(kind=kind, model="new", overrides={"temperature": 0.5})
+    found, left_out = ask(request(CHAT | {"seed": 7, "stream": True}), version)
+    assert {name: found[name] for name in asked} == asked
+    assert (found["temperature"], found["stream"], left_out) == (0.5, False, ("seed",))
+
+
+def test_an_override_comes_after_the_translation() -> None:
+    version = candidate(kind="anthropic", model="m", overrides={"max_tokens": 77, "system": None})
+    found, _ = ask(request(CHAT), version)
+    assert found["max_tokens"] == 77
+    assert "system" not in found
+
+
+@pytest.mark.parametrize(
+    ("protocol", "body", "failure"),
+    [
+        ("openai.chat", {}, None),
+        ("openai.chat", [1], Failure.UNSUPPORTED),
+        ("openai.responses", "x", Failure.UNSUPPORTED),
+        ("openai.chat", None, Failure.NO_CONTENT),
+        ("json", None, Failure.NO_CONTENT),
+        ("json", [1], None),
+        ("call", {"a": 1}, None),
+    ],
+)
+def test_where_there_is_a_question(protocol: str, body: Any, failure: Failure | None) -> None:
+    refused = without_question(request(body, protocol))
     assert (refused[0] if refused else None) == failure
+
+
+@pytest.mark.parametrize(
+    ("kind", "protocol"),
+    [("openai", "json"), ("openai", "call"), ("anthropic", "json"), ("openai", "new.api")],
+)
+def test_no_model_answers_what_is_no_models_request(kind: str, protocol: str) -> None:
+    with pytest.raises(UntranslatableError, match=protocol):
+        ask(request({"a": 1}, protocol), candidate(kind=kind))
 
 
 def answer(**message: Any) -> Answer:
@@ -91,7 +130,9 @@ def answer(**message: Any) -> Answer:
 
 
 def test_an_answer_is_read() -> None:
-    assert answer(content="yes") == Answer("yes", None, finish_reason="stop", input_tokens=7, output_tokens=3)
+    found = answer(content="yes")
+    assert (found.output, found.tool_calls, found.finish_reason) == ("yes", [], "stop")
+    assert (found.input_tokens, found.output_tokens) == (7, 3)
 
 
 def test_tool_calls_are_recorded_and_their_arguments_kept_as_text() -> None:
@@ -164,7 +205,7 @@ def test_any_json_is_an_answer_or_a_bad_one(raw: Any) -> None:
 
 
 def test_a_json_service_answers_with_its_text() -> None:
-    assert read("json", b' {"a":  1}\n') == Answer('{"a":  1}')
-    assert read("json", b"") == Answer("")
-    with pytest.raises(BadAnswerError, match="not JSON"):
+    assert read("json", b' {"a":  1}\n').output == '{"a":  1}'
+    assert read("json", b"").output == ""
+    with pytest.raises(BadAnswerError, match="no JSON"):
         read("json", b"<html>")

@@ -47,7 +47,7 @@ def test_what_a_version_is_asked_is_what_it_claims_when_it_serves(
     body: dict[str, Any], model: str, overrides: dict[str, Any]
 ) -> None:
     version = Stable(model=model, overrides=overrides)
-    shadowed = ask(request(body), version)
+    shadowed = ask(request(body), version)[0]
     served = request(shadowed, shadowed.get("model", ""))
     assert contradiction(served, Arm.STABLE, version) is None
     assert served_fingerprint(served) == fingerprint(shadowed)
