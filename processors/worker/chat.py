@@ -137,6 +137,8 @@ def _text(message: dict[str, Any]) -> str:
 
 def _tool_calls(message: dict[str, Any]) -> list[dict[str, str]] | None:
     calls = message.get("tool_calls") or []
+    if not calls and "function_call" not in message:
+        return None
     if not isinstance(calls, list):
         raise BadAnswerError("tool_calls is no list")
     functions = [call.get("function") or call.get("custom") for call in calls if isinstance(call, dict)]

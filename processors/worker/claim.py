@@ -49,8 +49,8 @@ def _body(request: MirroredRequest) -> dict[str, Any] | None:
     """The body of a chat completion, with its model where only the record names that; None of anything else."""
     if request.protocol != Protocol.OPENAI_CHAT or not isinstance(request.body, dict):
         return None
-    body: dict[str, Any] = {"model": request.model or None} | request.body
-    return body
+    body: dict[str, Any] = request.body
+    return body if "model" in body else {"model": request.model or None} | body
 
 
 def _other_model(asked: Any, arm: Arm, model: Any) -> tuple[Failure, str]:
