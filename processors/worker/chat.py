@@ -9,6 +9,10 @@ import orjson
 from shadowlane.schemas.config import Version
 from shadowlane.schemas.events import Failure, MirroredRequest, Protocol
 
+OPENAI_CHAT = (
+    Protocol.OPENAI_CHAT
+)  # by a name of its own: an Enum's attributes take Python five times as long
+
 
 class BadAnswerError(ValueError):
     """A 200 that is not what the protocol says."""
@@ -29,14 +33,14 @@ def without_question(request: MirroredRequest) -> tuple[Failure, str] | None:
     """Why there is nothing to ask anyone; None where there is."""
     if request.body is None:
         return Failure.NO_CONTENT, "the request was mirrored without its body"
-    if request.protocol == Protocol.OPENAI_CHAT and not isinstance(request.body, dict):
+    if request.protocol == OPENAI_CHAT and not isinstance(request.body, dict):
         return Failure.UNSUPPORTED, "the body of a chat completion is a JSON object, and this is none"
     return None
 
 
 def why_not(request: MirroredRequest, version: Version) -> tuple[Failure, str] | None:
     """Why a version of this kind can't be asked that request; None where it can."""
-    if version.kind == "openai" and request.protocol != Protocol.OPENAI_CHAT:
+    if version.kind == "openai" and request.protocol != OPENAI_CHAT:
         return Failure.UNSUPPORTED, f"a version of kind openai can't answer {request.protocol!r}"
     return None
 
@@ -46,7 +50,7 @@ def ask(request: MirroredRequest, version: Version) -> Any:
 
     Streaming is switched off: nobody reads along.
     """
-    if request.protocol != Protocol.OPENAI_CHAT:
+    if request.protocol != OPENAI_CHAT:
         return request.body
     body = changed(request.body, version)
     body.pop("stream_options", None)
@@ -74,13 +78,13 @@ def read(protocol: str, payload: bytes) -> Answer:
     Raises:
         BadAnswerError: no JSON, or no chat completion where that is the protocol.
     """
-    if protocol != Protocol.OPENAI_CHAT and not payload.strip():
+    if protocol != OPENAI_CHAT and not payload.strip():
         return Answer("")
     try:
         raw = orjson.loads(payload)
     except orjson.JSONDecodeError as exc:
         raise BadAnswerError(f"not JSON: {exc}") from exc
-    if protocol != Protocol.OPENAI_CHAT:
+    if protocol != OPENAI_CHAT:
         return Answer(payload.decode("utf-8").strip())
     return _completion(raw)
 

@@ -11,7 +11,7 @@ import orjson
 
 from shadowlane.processors.worker import chat
 from shadowlane.schemas.config import Version
-from shadowlane.schemas.events import Arm, Failure, MirroredRequest, Protocol
+from shadowlane.schemas.events import Arm, Failure, MirroredRequest
 from shadowlane.schemas.fingerprint import differences, fingerprint
 
 SHOWN = 40  # characters of a value in a message
@@ -47,7 +47,7 @@ def served_fingerprint(request: MirroredRequest) -> str:
 
 def _body(request: MirroredRequest) -> dict[str, Any] | None:
     """The body of a chat completion, with its model where only the record names that; None of anything else."""
-    if request.protocol != Protocol.OPENAI_CHAT or not isinstance(request.body, dict):
+    if request.protocol != chat.OPENAI_CHAT or not isinstance(request.body, dict):
         return None
     body: dict[str, Any] = request.body
     return body if "model" in body else {"model": request.model or None} | body

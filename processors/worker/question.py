@@ -13,7 +13,7 @@ from shadowlane.processors.arms import other, served_arm
 from shadowlane.processors.worker import chat
 from shadowlane.processors.worker.claim import contradiction, served_fingerprint
 from shadowlane.processors.worker.target import Plan, Target
-from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, copied
+from shadowlane.schemas.events import Failure, MirroredRequest, Response, copied
 from shadowlane.schemas.fingerprint import fingerprint
 
 MAX_MESSAGE = 500
@@ -71,7 +71,7 @@ class Question:
             )
         body = chat.ask(request, target.version)
         payload = orjson.dumps(body)
-        if request.protocol == Protocol.OPENAI_CHAT:
+        if request.protocol == chat.OPENAI_CHAT:
             response.fingerprint = fingerprint(body)
         response.request = orjson.Fragment(payload)
         return cls(target, request.protocol, payload, response)
