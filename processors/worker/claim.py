@@ -50,8 +50,8 @@ def _body(request: MirroredRequest) -> dict[str, Any] | None:
     """The body of a model's request, with its model where only the record names that; None of anything else."""
     if request.protocol not in APIS or not isinstance(request.body, dict):
         return None
-    body: dict[str, Any] = {"model": request.model or None} | request.body
-    return body
+    body: dict[str, Any] = request.body
+    return body if "model" in body else {"model": request.model or None} | body
 
 
 def _other_model(asked: Any, arm: Arm, model: Any) -> tuple[Failure, str]:
