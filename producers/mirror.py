@@ -123,6 +123,35 @@ class Mirror:
             wrap_client(self, client, route or "")
         return client
 
+    def litellm(self, *, route: str | None = None) -> Any:
+        """A callback for LiteLLM: ``litellm.callbacks.append(mirror.litellm())`` mirrors its chat completions,
+        whatever provider they go to, sync or async. Its retries of a call are one request.
+
+        Args:
+            route: ``chat.completions`` if None.
+
+        Raises:
+            ConfigError: the service has no ``litellm``.
+        """
+        from shadowlane.producers.litellm_calls import make_callback
+
+        return make_callback(self, route or "")
+
+    def langchain(self, *, route: str | None = None) -> Any:
+        """A callback handler for LangChain: ``model.invoke(…, config={"callbacks": [mirror.langchain()]})``
+        mirrors what chat models are asked, whatever provider they go to, sync or async. The attempts of
+        ``with_retry`` are one request.
+
+        Args:
+            route: ``chat.completions`` if None.
+
+        Raises:
+            ConfigError: the service has no ``langchain_core``.
+        """
+        from shadowlane.producers.langchain_calls import make_handler
+
+        return make_handler(self, route or "")
+
     def asgi(self, app: Any, *, routes: Collection[str] | None = None) -> Any:
         """``app`` with every JSON request and its answer mirrored; or those whose path starts with one of
         ``routes``; with ``()`` none. As the application's lifespan ends, what is left is sent."""

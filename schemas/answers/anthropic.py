@@ -23,7 +23,7 @@ from shadowlane.schemas.answers.answer import (
     string,
 )
 
-_FINISH = {
+FINISH = {
     "end_turn": STOP,
     "stop_sequence": STOP,
     "max_tokens": LENGTH,
@@ -120,7 +120,7 @@ def _envelope(found: Answer, raw: dict[str, Any]) -> None:
 
 def _stopped(found: Answer, raw: dict[str, Any]) -> None:
     reason = string(raw.get("stop_reason"))
-    found.finish_reason = _FINISH.get(reason, reason) or found.finish_reason
+    found.finish_reason = FINISH.get(reason, reason) or found.finish_reason
 
 
 def _index(event: dict[str, Any]) -> int:
