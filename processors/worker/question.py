@@ -68,6 +68,8 @@ class Question:
         response.traceparent = request.traceparent
         refused = _not_asked(request, plan, served, target)
         protocol = target.version.protocol or request.protocol
+        body: object = None
+        left_out: tuple[str, ...] = ()
         if refused is None:
             try:
                 body, left_out = chat.ask(request, target.version)
