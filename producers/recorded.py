@@ -48,7 +48,7 @@ class Line(pydantic.BaseModel):
     traceparent: str = ""
 
 
-L = TypeVar("L", bound=Line)
+L = TypeVar("L", bound=pydantic.BaseModel)
 
 
 def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[MirroredRequest, Response]:
@@ -69,7 +69,7 @@ def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[Mi
 
 
 def parse(raw: Any, kind: type[L]) -> L:
-    """A line of that kind, of its JSON.
+    """What is of that kind, of its JSON.
 
     Raises:
         CodecError: says what is wrong in it, and where.
@@ -161,7 +161,7 @@ def _said(error: ErrorDetails) -> str:
         return f"{place}: is missing"
     if kind == "extra_forbidden":
         return f"{place}: no such key"
-    if place == "ts":
+    if place.partition(".")[0] == "ts":
         return "ts: is no time; write Unix milliseconds or ISO 8601"
     if place == "response":
         return "response: is neither a text nor an object"

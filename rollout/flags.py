@@ -6,10 +6,7 @@ attribute. The value is the model's name, the variant the arm.
 """
 
 import asyncio
-import hmac
-import ipaddress
 import logging
-import os
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -21,6 +18,7 @@ from aiohttp import web
 
 from shadowlane import metrics
 from shadowlane.errors import ConfigError
+from shadowlane.processors import bearer
 from shadowlane.processors.watch import Board, Family, figure, figures, watching
 from shadowlane.rollout.router import Router
 from shadowlane.rollout.routing import Choice, Reason
@@ -105,7 +103,7 @@ class Endpoint:
     def __init__(self, router: Router, configured: Mapping[str, str], token: str) -> None:
         self._router = router
         self._configured = configured
-        self._token = token.encode()
+        self._token = token
         self._requests: Counter[tuple[str, str]] = Counter()
         self.board = Board("flags", unready=self._unready, figures=self._figures)
 
@@ -181,7 +179,7 @@ class Endpoint:
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._token and request.path != HEALTH and not self._allowed(request):
+        if self._token and request.path != HEALTH and not bearer.same(bearer.given(request), self._token):
             return _json(401, {"errorDetails": "give the token: authorization: Bearer …"})
         try:
             return await handler(request)
@@ -191,11 +189,6 @@ class Endpoint:
             log.exception("%s %s", request.method, request.path)
             return _json(500, {"errorDetails": "an error of the endpoint's own; its log says more"})
 
-    def _allowed(self, request: web.Request) -> bool:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "")
-        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token)
-
 
 def token_of(flags: Flags) -> str:
     """The bearer token, ``""`` where none is asked for.
@@ -203,24 +196,7 @@ def token_of(flags: Flags) -> str:
     Raises:
         ConfigError: it is named and not set; or others than this machine could ask, without a token.
     """
-    if flags.token_env:
-        token = os.environ.get(flags.token_env, "")
-        if not token:
-            raise ConfigError(f"flags.token_env names {flags.token_env}, which is not set: export it")
-        return token
-    if not _is_loopback(flags.host):
-        raise ConfigError(
-            f"flags.host is {flags.host!r}, beyond this machine, and there is no token: set flags.token_env to the "
-            "environment variable that holds one, or flags.host to 127.0.0.1"
-        )
-    return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return bearer.token_of("flags", flags.host, flags.token_env)
 
 
 def run(settings: Settings) -> None:

@@ -149,6 +149,42 @@ class Flags(Section):
     )
 
 
+class Ingest(Section):
+    """Where services in any language send what they asked and answered, over HTTP."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8017
+    token_env: str = Field(
+        default="", description="the environment variable with the token; needed beyond loopback"
+    )
+    service: str = Field(default="ingest", min_length=1, description="of what names none")
+    route: str = Field(default="chat.completions", min_length=1, description="of what names none")
+    redact: bool = Field(default=True, description="false: everything goes out as it came")
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="of the requests, by key")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=16 * 2**20, description="of one POST, unpacked; above it: 413"
+    )
+    max_held_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=64 * 2**20,
+        description="of bodies that wait for Kafka's acknowledgement; above it: 429. At least max_body_bytes",
+    )
+    delivery_timeout_s: Positive = Field(
+        default=30.0, description="how long Kafka may take to acknowledge; after it: 503"
+    )
+    remembered: Annotated[int, Field(ge=0)] = Field(
+        default=100_000, description="request ids that are known again, so that a repeated POST counts once"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _one_body_fits(self) -> "Ingest":
+        if self.max_held_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_held_bytes is {self.max_held_bytes}, less than one body may have: raise it to max_body_bytes "
+                f"({self.max_body_bytes}) at least"
+            )
+        return self
+
+
 class Monitoring(Section):
     """Where each component serves /metrics, /healthz and /readyz, and when one is stalled."""
 
@@ -160,6 +196,7 @@ class Monitoring(Section):
     sink_port: Port = 9463
     controller_port: Port = 9464
     flags_port: Port = 9465
+    ingest_port: Port = 9466
     lag_every_s: Positive = Field(
         default=10.0, description="how often Kafka is asked how far behind a group is"
     )
@@ -571,6 +608,7 @@ class Settings(pydantic_settings.BaseSettings):
     envelope: Envelope = Envelope()
     controller: Controller = Controller()
     flags: Flags = Flags()
+    ingest: Ingest = Ingest()
     monitoring: Monitoring = Monitoring()
     logs: Logs = Logs()
     alerts: list[AlertChannel] = Field(default_factory=list, description="who is told")

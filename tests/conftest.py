@@ -11,6 +11,8 @@ pytest_plugins = ["tests.services"]
 # What a machine may lack, by the beginning of the reason that the test gives. In CI, any other skip is a fault.
 MAY_BE_MISSING = (
     "docker compose is not installed",
+    "nginx is not installed",
+    "node is not installed",
     "promtool is not installed",
     f"Apache Kafka: {UNREACHABLE}",
 )

@@ -153,6 +153,19 @@ FLAGS_REQUESTS = _counter(
 )
 FLAGS_CONTACT_AGE = _gauge("flags_kafka_contact_age_seconds", "since Kafka last answered the router")
 
+# Services in other languages.
+INGEST_REQUESTS = _counter(
+    "ingest_http_requests", "answered, by what was asked and the HTTP status", "endpoint", "status"
+)
+INGEST_ELIGIBLE = _counter("ingest_eligible_requests", "that came, each once")
+INGEST_SAMPLED_OUT = _counter("ingest_sampled_out_requests", "left out by sampling")
+INGEST_MIRRORED = _counter("ingest_mirrored_requests", "that Kafka has")
+INGEST_DROPPED = _counter("ingest_dropped_requests", "not mirrored, by reason", "reason")
+INGEST_REPEATED = _counter("ingest_repeated_requests", "that had come before, and count once")
+INGEST_REFUSED = _counter("ingest_refused_exchanges", "that can't be read; who sent them is told why")
+INGEST_WITHOUT_CONTENT = _counter("ingest_without_content_requests", "mirrored without content", "reason")
+INGEST_HELD_BYTES = _gauge("ingest_held_bytes", "of bodies that wait for Kafka's acknowledgement")
+
 # The mirror in a service: shadowlane.producers.prometheus.
 MIRROR_ELIGIBLE = _counter("mirror_eligible_requests", "that came by the mirror", "service")
 MIRROR_SAMPLED_OUT = _counter("mirror_sampled_out_requests", "left out by sampling", "service")

@@ -16,7 +16,7 @@ from shadowlane.schemas.config import Settings
 from tests.services import image_environment
 
 ROOT = Path(__file__).parents[2]
-OURS = ("migrate", "worker", "pairing", "sink", "controller", "flags", "report")
+OURS = ("migrate", "worker", "pairing", "sink", "controller", "flags", "ingest", "report")
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ class Component(StrEnum):
     SINK = "sink"
     CONTROLLER = "controller"
     FLAGS = "flags"
+    INGEST = "ingest"
 
 
 @app.callback(invoke_without_command=True)
@@ -107,7 +108,9 @@ def up(
 def run(
     component: Annotated[
         Component,
-        typer.Argument(metavar="COMPONENT", help="worker, pairing, sink, controller or flags (OFREP)."),
+        typer.Argument(
+            metavar="COMPONENT", help="worker, pairing, sink, controller, flags (OFREP) or ingest (HTTP)."
+        ),
     ],
     config: ConfigFile = None,
 ) -> None:

@@ -24,8 +24,10 @@ def run_component(component: str, settings: Settings) -> None:
         from shadowlane.processors.sink import run
     elif component == "controller":
         from shadowlane.rollout.controller import run
-    else:
+    elif component == "flags":
         from shadowlane.rollout.flags import run
+    else:
+        from shadowlane.processors.ingest import run
     try:
         run(settings)
     except PoisonError as exc:
