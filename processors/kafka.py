@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from shadowlane.errors import BrokerError
+from shadowlane.schemas.addresses import in_flight
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.topics import Topics
 
@@ -25,6 +26,7 @@ def producer_options(kafka: Kafka, client_id: str) -> dict[str, Any]:
     return {
         "acks": "all",
         "enable.idempotence": True,
+        "max.in.flight": in_flight(kafka.bootstrap_servers),
         "compression.type": "lz4",
         "linger.ms": 5,
         "message.max.bytes": 8 * 2**20,

@@ -11,6 +11,7 @@ import confluent_kafka
 import confluent_kafka.admin
 
 from shadowlane.errors import BrokerError, ConfigError
+from shadowlane.schemas.addresses import in_flight
 from shadowlane.schemas.topics import Topics
 
 Done = Callable[[str], None]
@@ -80,6 +81,7 @@ class KafkaLink:
             "client.id": "shadowlane-mirror",
             "acks": "all",
             "enable.idempotence": True,
+            "max.in.flight": in_flight(bootstrap),
             "compression.type": "lz4",
             "linger.ms": 5,
             "queue.buffering.max.messages": 100_000,
