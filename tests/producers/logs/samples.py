@@ -39,7 +39,13 @@ RESPONSE: dict[str, Any] = {
             "content": [{"type": "output_text", "text": "Because.", "annotations": []}],
         }
     ],
-    "usage": {"input_tokens": 36, "output_tokens": 87, "total_tokens": 123},
+    "usage": {
+        "input_tokens": 36,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 87,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 123,
+    },
 }
 MESSAGE: dict[str, Any] = {
     "id": "msg_013Zva2CMHLNnXjNJJKqJ2EF",
