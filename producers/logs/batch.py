@@ -72,7 +72,7 @@ def _openai(asked: dict[str, Any], told: dict[str, Any]) -> Entry:
     response = told.get("response")
     said = response.get("body") if isinstance(response, dict) else None
     protocol = protocol_of(body, said, string(asked.get("url")))
-    if protocol not in OPENAI:
+    if protocol is None or protocol not in OPENAI:
         raise CodecError(f"url: {str(asked.get('url'))[:80]!r} is neither chat completions nor responses")
     if isinstance(response, dict):
         status = response.get("status_code")

@@ -54,7 +54,7 @@ def read(raw: Any, protocols: tuple[Protocol, ...]) -> Entry:
     response = _first(line, _RESPONSE)
     said = _unwrapped(response) if isinstance(response, dict) else response
     protocol = protocol_of(body, said, _url(line, wrapped))
-    if protocol not in protocols:
+    if protocol is None or protocol not in protocols:
         asked = " or ".join(protocols)
         raise CodecError(f"request: is none of {asked}" + (f", but {protocol}" if protocol else ""))
     status = _status(response) or _status(line)
