@@ -82,6 +82,7 @@ class IngestService:
         finally:
             keeping.cancel()
             await runner.cleanup()
+            self._endpoint.meeting.close()
             await self._outbox.close(FLUSH_S if self._failure is None else 0.0)
         if self._failure is not None:
             raise self._failure
@@ -90,6 +91,7 @@ class IngestService:
         while True:
             await asyncio.sleep(LEDGER_EVERY_S)
             try:
+                self._endpoint.meeting.expire()
                 self._outbox.keep_books()
             except Exception as exc:
                 self._fail(exc)
