@@ -8,6 +8,10 @@ from shadowlane.embedded.kafka.jars import UNREACHABLE
 
 pytest_plugins = ["tests.services"]
 
+NO_RECORDINGS = (
+    "no recorded models: SHADOWLANE_RECORDED_MODELS names the folder that has prompts.jsonl.gz and models"
+)
+
 # What a machine may lack, by the beginning of the reason that the test gives. In CI, any other skip is a fault.
 MAY_BE_MISSING = (
     "docker compose is not installed",
@@ -15,6 +19,7 @@ MAY_BE_MISSING = (
     "node is not installed",
     "promtool is not installed",
     f"Apache Kafka: {UNREACHABLE}",
+    NO_RECORDINGS,
 )
 
 
