@@ -17,6 +17,7 @@ MAY_BE_MISSING = (
     "docker compose is not installed",
     "nginx is not installed",
     "node is not installed",
+    "envoy is not installed",
     "promtool is not installed",
     f"Apache Kafka: {UNREACHABLE}",
     NO_RECORDINGS,
