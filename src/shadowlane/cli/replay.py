@@ -34,6 +34,7 @@ from shadowlane.schemas.config import Settings
 
 EXIT_REFUSED = 1
 SHOWN = 20  # refused lines that are told one by one
+SHOW_EVERY_S = 0.1
 KAFKA_WAIT_S = 5.0
 FLUSH_S = 300.0
 INTERRUPTED_FLUSH_S = 5.0
@@ -165,10 +166,13 @@ def _run(replay: Replay, console: Console) -> None:
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("replay", total=None, said="0 sent")
         show = partial(bar.console.print, style="red", markup=False, highlight=False)
+        shown = 0.0
         for refused in replay.run():
             if refused is not None and replay.told.refused <= SHOWN:
                 show(_place(refused))
-            bar.update(task, said=_how_far(replay.told))
+            if time.monotonic() - shown >= SHOW_EVERY_S:
+                shown = time.monotonic()
+                bar.update(task, said=_how_far(replay.told))
         bar.update(task, said=f"{replay.told.sent:,} sent, waiting for Kafka")
 
 
