@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.producers.model_server import OTHER_APIS, Server, model_server
+from tests.examples.running import run_example
+from tests.producers.model_server import OTHER_APIS, TEXT, Server, model_server
 from tests.services import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -58,13 +59,17 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def seen(client: str, url: str, models: list[str], **environment: str) -> list[dict[str, Any]]:
-    """What the client's scenarios saw of each model, and what was mirrored of them."""
+def python_of(client: str) -> str:
+    """The interpreter of the client's environment."""
     if "SHADOWLANE_CLIENTS" not in os.environ:
         pytest.skip("the clients' environments are not there: make clients")
-    python = Path(os.environ["SHADOWLANE_CLIENTS"]) / client / "bin" / "python"
+    return str(Path(os.environ["SHADOWLANE_CLIENTS"]) / client / "bin" / "python")
+
+
+def seen(client: str, url: str, models: list[str], **environment: str) -> list[dict[str, Any]]:
+    """What the client's scenarios saw of each model, and what was mirrored of them."""
     done = subprocess.run(
-        [str(python), "-m", "tests.clients.run", CLIENTS[client][0], url, *models],
+        [python_of(client), "-m", "tests.clients.run", CLIENTS[client][0], url, *models],
         cwd=ROOT,
         env={
             **os.environ,
@@ -138,3 +143,13 @@ def test_so_it_is_against_recorded_models(recorded: str, client: str) -> None:
     assert_the_same(client, scenarios)
     for each in scenarios:
         assert each["requests"][0]["body"]["messages"][-1] == {"role": "user", "content": question}
+
+
+@pytest.mark.parametrize(
+    ("client", "example"), [("litellm", "litellm_callback"), ("langchain", "langchain_handler")]
+)
+def test_its_example(server: Server, client: str, example: str) -> None:
+    printed, request, served = run_example(python_of(client), example, server.url)
+    assert TEXT in printed
+    assert request["body"]["messages"][-1] == {"role": "user", "content": "Say hello."}
+    assert (request["service"], served["output"], served["error"]) == (f"{client}-example", TEXT, "")
