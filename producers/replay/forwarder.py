@@ -116,7 +116,10 @@ class Forwarder:
             self._dispatch_open()
         self._link.poll(timeout_s)
         if self._problem:
-            raise BrokerError(f"Kafka did not take everything within its time: {self._problem}")
+            raise BrokerError(
+                f"Kafka did not take everything within its time: {self._problem}. What it has is noted: the same "
+                "command goes on from there"
+            )
 
     def say(self) -> None:
         """Send the ledger's cells that have changed, if those before are through."""
