@@ -183,6 +183,12 @@ class Ingest(Section):
     key_header: str = Field(
         default="", description="of copied requests: the header with the key that sampling sticks to"
     )
+    otel_topic: str = Field(
+        default="", description="where an OpenTelemetry collector writes GenAI spans; '' reads none"
+    )
+    otel_encoding: Literal["otlp_proto", "otlp_json"] = Field(
+        default="otlp_proto", description="as the collector's Kafka exporter has it"
+    )
 
     @pydantic.model_validator(mode="after")
     def _one_body_fits(self) -> "Ingest":
