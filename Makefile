@@ -5,10 +5,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check faults soak bench format clean
+.PHONY: help demo test clients check faults soak bench format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests, on the embedded servers and on Apache Kafka (TESTS=tests/contract runs a part)"
+	@echo "make clients the real clients and the examples, each in an environment of its own, with the mirror and without"
 	@echo "make check   lint, types, layers"
 	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
 	@echo "make soak    half an hour at a steady rate with faults sprinkled in (SOAK_MINUTES=30, SOAK_RATE=20, BROKER=kafka)"
@@ -32,6 +33,18 @@ demo: $(STAMP)
 WORKERS ?= 4
 test: $(STAMP)
 	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
+
+# Real clients conflict with each other (litellm needs an older openai), so each has an environment of its own: they and
+# what shadowlane itself needs. PyPI is asked once for each.
+CLIENTS := $(patsubst tests/clients/requirements/%.txt,%,$(wildcard tests/clients/requirements/*.txt))
+CLIENT_ENVS := $(CLIENTS:%=.venv-clients/%/.installed)
+.venv-clients/%/.installed: tests/clients/requirements/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+clients: $(STAMP) $(CLIENT_ENVS)
+	SHADOWLANE_CLIENTS=$(CURDIR)/.venv-clients $(BIN)/python -m pytest tests/clients --numprocesses 2
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -59,4 +72,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .demo
+	rm -rf $(VENV) $(PEERS) .venv-clients build dist *.egg-info .demo

@@ -1,5 +1,6 @@
 """Request ids: UUID version 7 (RFC 9562), 32 lower-case hex digits, so that they sort by the request's time."""
 
+import hashlib
 import os
 import re
 
@@ -21,6 +22,11 @@ def new_request_id(now_ms: int) -> str:
 
 def _id(now_ms: int, random: str) -> str:
     return f"{now_ms & _48_BITS:012x}7{random[:3]}{_VARIANT[random[3]]}{random[4:19]}"
+
+
+def request_id_of(ts: int, seed: bytes) -> str:
+    """The id of what came at ``ts`` and is told apart by ``seed``: the same one each time."""
+    return _id(ts, hashlib.blake2b(seed, digest_size=10).hexdigest())
 
 
 class RequestIds:

@@ -1,4 +1,4 @@
-"""Recorded requests with the responses served to them: one line of JSON each, as docs/replay.md has it. Pure."""
+"""Requests with the responses served to them, in our own JSON: a line to replay, a call that is posted. Pure."""
 
 from datetime import datetime
 from typing import Any, TypeVar
@@ -49,23 +49,6 @@ class Line(pydantic.BaseModel):
 
 
 L = TypeVar("L", bound=pydantic.BaseModel)
-
-
-def read_line(line: bytes, *, service: str, route: str, now_ms: int) -> tuple[MirroredRequest, Response]:
-    """The request and the response of one line, under an id of their own.
-
-    Args:
-        service, route: of lines that name none.
-        now_ms: the time, Unix milliseconds, of lines that name none.
-
-    Raises:
-        CodecError: says what is wrong in the line.
-    """
-    try:
-        raw = orjson.loads(line)
-    except orjson.JSONDecodeError as exc:
-        raise CodecError(f"not JSON: {exc}") from exc
-    return records(parse(raw, Line), service=service, route=route, now_ms=now_ms)
 
 
 def parse(raw: Any, kind: type[L]) -> L:

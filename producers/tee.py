@@ -30,19 +30,28 @@ class TeeTransport:
 
     Args:
         inner: an httpx transport, sync or async.
-        call: the logical call that the SDK is in, if any; without one each exchange is a call.
+        call: the logical call that the SDK is in, if any.
         new_call: makes the call for an exchange outside any.
         library: the module ``httpx2`` or ``httpx`` by name.
+        alone: an exchange outside any call is one too. Else it is somebody else's, who shares the client.
     """
 
     def __init__(
-        self, inner: Any, call: ContextVar[Call | None], new_call: NewCall, library: str, owner: object
+        self,
+        inner: Any,
+        call: ContextVar[Call | None],
+        new_call: NewCall,
+        library: str,
+        owner: object,
+        *,
+        alone: bool,
     ) -> None:
         self._inner = inner
         self._call = call
         self._new_call = new_call
         self._library = library
         self.owner = owner
+        self.alone = alone
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -83,6 +92,8 @@ class TeeTransport:
             protocol = next(protocol for end, protocol in _APIS if path.endswith(end))
             within = self._call.get()
             if within is None:
+                if not self.alone:
+                    return None, None
                 within = call = self._new_call()
             try:
                 body = request.content
@@ -192,7 +203,13 @@ def library_of(client: Any) -> str:
 
 
 def tee_client(
-    client: Any, call: ContextVar[Call | None], new_call: NewCall, library: str, owner: object
+    client: Any,
+    call: ContextVar[Call | None],
+    new_call: NewCall,
+    library: str,
+    owner: object,
+    *,
+    alone: bool,
 ) -> None:
     """Put a tee into each transport of an HTTP client that has none of this owner's."""
 
@@ -200,9 +217,10 @@ def tee_client(
         inner = transport
         while isinstance(inner, TeeTransport):
             if inner.owner is owner:
+                inner.alone = inner.alone or alone
                 return transport
             inner = inner._inner
-        return TeeTransport(transport, call, new_call, library, owner)
+        return TeeTransport(transport, call, new_call, library, owner, alone=alone)
 
     mounts = {
         pattern: None if transport is None else teed(transport)

@@ -60,6 +60,10 @@ class ToldCall:
             if began is not None:
                 exchange.started = min(_perf(began), exchange.started)
             call = cls(mirror, exchange)
+            if not _OPEN:
+                atexit.unregister(_end_open)
+                atexit.register(_end_open)  # after the mirror's own, so it runs before
+            _OPEN.add(call)
             call._ask(body)
             return call
         except Exception as exc:
@@ -145,8 +149,6 @@ class ToldCall:
             self._failed = True
             if last:
                 self._mirror.finish(exchange)
-            else:
-                _wait_for(self)
         except Exception as exc:
             self._mirror.trouble(exc)
 
@@ -250,18 +252,10 @@ def _note(exchange: Exchange, error: BaseException) -> None:
     exchange.error, exchange.error_message = kind, text
 
 
-_WAITING: "weakref.WeakSet[ToldCall]" = weakref.WeakSet()
+_OPEN: "weakref.WeakSet[ToldCall]" = weakref.WeakSet()
 
 
-def _wait_for(call: ToldCall) -> None:
-    """Whether it is tried again will show; at the latest the end of the process is its end."""
-    if not _WAITING:
-        atexit.unregister(_end_waiting)
-        atexit.register(_end_waiting)  # after the mirror's own, so it runs before
-    _WAITING.add(call)
-
-
-def _end_waiting() -> None:
-    for call in list(_WAITING):
-        if call.failed:
-            call.over()
+def _end_open() -> None:
+    """At the end of the process: nothing more will be told of them."""
+    for call in list(_OPEN):
+        call.over()

@@ -48,6 +48,7 @@ def wrap_client(mirror: "Mirror", client: Any, route: str) -> None:
             lambda: Call(mirror, route, time.perf_counter()),
             library,
             owner=mirror,
+            alone=bare,
         )
         if not bare:
             _attach(mirror, client, route)

@@ -177,6 +177,21 @@ class Ingest(Section):
     remembered: Annotated[int, Field(ge=0)] = Field(
         default=100_000, description="request ids that are known again, so that a repeated POST counts once"
     )
+    join_wait_s: Positive = Field(
+        default=60.0, description="how long a request that a gateway copied waits for what was served to it"
+    )
+    join_max_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=64 * 2**20, description="of all that wait so; above it the oldest gives way"
+    )
+    key_header: str = Field(
+        default="", description="of copied requests: the header with the key that sampling sticks to"
+    )
+    otel_topic: str = Field(
+        default="", description="where an OpenTelemetry collector writes GenAI spans; '' reads none"
+    )
+    otel_encoding: Literal["otlp_proto", "otlp_json"] = Field(
+        default="otlp_proto", description="as the collector's Kafka exporter has it"
+    )
 
     @pydantic.model_validator(mode="after")
     def _one_body_fits(self) -> "Ingest":

@@ -8,13 +8,21 @@ from shadowlane.embedded.kafka.jars import UNREACHABLE
 
 pytest_plugins = ["tests.services"]
 
+NO_RECORDINGS = (
+    "no recorded models: SHADOWLANE_RECORDED_MODELS names the folder that has prompts.jsonl.gz and models"
+)
+
 # What a machine may lack, by the beginning of the reason that the test gives. In CI, any other skip is a fault.
 MAY_BE_MISSING = (
     "docker compose is not installed",
     "nginx is not installed",
     "node is not installed",
+    "envoy is not installed",
     "promtool is not installed",
+    "the clients' environments are not there: make clients",  # which .ci/run does, where they may not be missing
+    "no recorded models: ",
     f"Apache Kafka: {UNREACHABLE}",
+    NO_RECORDINGS,
 )
 
 

@@ -12,9 +12,9 @@ import orjson
 from aiohttp import web
 
 from shadowlane import metrics
-from shadowlane.errors import BrokerError
+from shadowlane.errors import BrokerError, CodecError
 from shadowlane.processors import bearer
-from shadowlane.processors.ingest import exchanges
+from shadowlane.processors.ingest import exchanges, gateway
 from shadowlane.processors.ingest.bodies import (
     FullError,
     Room,
@@ -23,7 +23,8 @@ from shadowlane.processors.ingest.bodies import (
     read_body,
 )
 from shadowlane.processors.ingest.exchanges import BadBodyError, Refused
-from shadowlane.processors.ingest.openapi import EXCHANGES, HEALTH, OPENAPI, document
+from shadowlane.processors.ingest.meeting import Meeting
+from shadowlane.processors.ingest.openapi import EXCHANGES, HEALTH, MIRROR, OPENAPI, SERVED, document
 from shadowlane.processors.ingest.outbox import FAILED, Outbox
 from shadowlane.processors.ingest.ready import Ready
 from shadowlane.processors.watch import Family, figure, figures
@@ -32,10 +33,11 @@ from shadowlane.schemas.config import Ingest
 
 log = logging.getLogger("shadowlane.ingest")
 
-ENDPOINTS = {EXCHANGES: "exchanges", OPENAPI: "openapi", HEALTH: "health"}
+ENDPOINTS = {EXCHANGES: "exchanges", MIRROR: "mirror", SERVED: "served", OPENAPI: "openapi", HEALTH: "health"}
 OPEN = (OPENAPI, HEALTH)
 """Asked without the token: they tell nothing of anybody."""
 RETRY_AFTER_S = 1
+GATEWAY_HEADER = "X-Shadowlane-Token"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,6 +53,7 @@ class Endpoint:
         self._outbox = outbox
         self._failed = failed
         self._redactor = Redactor(ingest.redact)
+        self.meeting = Meeting(ingest, outbox, self._redactor)
         self._room = Room(ingest.max_held_bytes)
         self._openapi = orjson.dumps(document())
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -59,22 +62,18 @@ class Endpoint:
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         app.router.add_post(EXCHANGES, self.exchanges)
+        app.router.add_post(MIRROR, self.mirror)
+        app.router.add_post(SERVED, self.served)
         app.router.add_get(OPENAPI, self.openapi)
         app.router.add_get(HEALTH, self.health)
         return app
 
     async def exchanges(self, request: web.Request) -> web.Response:
-        content_type = request.content_type
-        if content_type != "application/json" and content_type not in exchanges.NDJSON:
-            wanted = ", ".join(("application/json", *exchanges.NDJSON))
-            return _json(415, {"error": f"content-type is {content_type!r}: it must be one of {wanted}"})
+        content_type = _kind(request)
         with self._room.hold() as held:
             body = await read_body(request, held, self._ingest.max_body_bytes)
-            try:
-                # Redaction takes milliseconds for a large body, in which others must be answered.
-                found = await asyncio.to_thread(self._read, body, content_type)
-            except BadBodyError as exc:
-                return _json(400, {"error": str(exc)})
+            # Redaction takes milliseconds for a large body, in which others must be answered.
+            found = await asyncio.to_thread(self._read, body, content_type)
             told = [self._outbox.put(each) for each in found if isinstance(each, Ready)]
             if told:
                 await asyncio.wait(told)
@@ -84,6 +83,40 @@ class Endpoint:
             for number, each in enumerate(found)
         ]
         return self._answer(results)
+
+    async def mirror(self, request: web.Request) -> web.Response:
+        return await self._mirrored(request, request.path.removeprefix("/mirror"))
+
+    async def served(self, request: web.Request) -> web.Response:
+        content_type = _kind(request)
+        with self._room.hold() as held:
+            body = await read_body(request, held, self._ingest.max_body_bytes)
+            parts = exchanges.parts(body, content_type)
+        return self._answer([self._met(number, part) for number, part in enumerate(parts)])
+
+    async def _mirrored(self, request: web.Request, path: str) -> web.Response:
+        """What a gateway copied. Nobody reads the answer."""
+        if request.method != "POST" or request.content_type != "application/json":
+            return web.Response(status=204)  # no request to a model
+        with self._room.hold() as held:
+            body = await read_body(request, held, self._ingest.max_body_bytes)
+        try:
+            came = gateway.asked(path, request.headers, body, self._ingest.key_header, _now_ms())
+        except CodecError as exc:
+            self._refused += 1
+            return _json(400, {"error": str(exc)})
+        return _json(202, {"status": self.meeting.asked(came)})
+
+    def _met(self, number: int, part: Any) -> dict[str, Any]:
+        if not isinstance(part, Refused):
+            try:
+                call = gateway.read_served(part)
+            except CodecError as exc:
+                part = Refused(str(exc), exchanges.id_of(part))
+            else:
+                status = self.meeting.served(call, len(orjson.dumps(part)))
+                return {"index": number, "request_id": call.request_id, "status": status}
+        return _result(number, part, "refused")
 
     async def openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._openapi, content_type="application/json")
@@ -96,6 +129,7 @@ class Endpoint:
         """From any thread."""
         yield figures(metrics.INGEST_REQUESTS, self._requests.copy())
         yield figure(metrics.INGEST_REFUSED, self._refused)
+        yield from self.meeting.figures()
         yield figure(metrics.INGEST_HELD_BYTES, self._room.bytes)
 
     def _read(self, body: bytes, content_type: str) -> list[Ready | Refused]:
@@ -103,7 +137,7 @@ class Endpoint:
             exchanges.read,
             ingest=self._ingest,
             redactor=self._redactor,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=_now_ms(),
         )
         return [read(part) for part in exchanges.parts(body, content_type)]
 
@@ -136,10 +170,21 @@ class Endpoint:
         return response
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._token and request.path not in OPEN and not bearer.same(bearer.given(request), self._token):
-            return _json(401, {"error": "give the token: authorization: Bearer …"})
+        copied = gateway.host_of(request.headers).endswith(gateway.SHADOW)
+        of_gateway = copied or request.path.startswith("/mirror/")
+        # The other headers of a copied request are the user's own, with a key for the model.
+        given = request.headers.get(GATEWAY_HEADER, "") if of_gateway else bearer.given(request)
+        if self._token and (copied or request.path not in OPEN) and not bearer.same(given, self._token):
+            wanted = f"{GATEWAY_HEADER}: …" if of_gateway else "authorization: Bearer …"
+            return _json(401, {"error": f"give the token: {wanted}"})
         try:
+            if copied and not request.path.startswith("/mirror/"):
+                return await self._mirrored(request, request.path)
             return await handler(request)
+        except BadBodyError as exc:
+            return _json(400, {"error": str(exc)})
+        except UnknownKindError as exc:
+            return _json(415, {"error": str(exc)})
         except web.HTTPException:
             raise
         except FullError:
@@ -156,6 +201,21 @@ class Endpoint:
         except Exception:
             log.exception("%s %s", request.method, request.path)
             return _json(500, {"error": "an error of the endpoint's own; its log says more"})
+
+
+class UnknownKindError(Exception):
+    """A body of a content type that is not read; the text says which are."""
+
+
+def _kind(request: web.Request) -> str:
+    if (kind := request.content_type) == "application/json" or kind in exchanges.NDJSON:
+        return kind
+    wanted = ", ".join(("application/json", *exchanges.NDJSON))
+    raise UnknownKindError(f"content-type is {kind!r}: it must be one of {wanted}")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _result(number: int, found: Ready | Refused, status: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _written(value: Any) -> Any:
 
 Milliseconds = Annotated[int, Field(ge=0, lt=TIME_END), BeforeValidator(_number)]
 Moment = Annotated[datetime, BeforeValidator(_written)]
-Response = Annotated[
+Answer = Annotated[
     dict[str, Any] | str,
     WithJsonSchema(
         {
@@ -63,7 +63,7 @@ Response = Annotated[
 class Exchange(Line):
     """One request, and what was served to it."""
 
-    response: Response
+    response: Answer
     ts: Milliseconds | Moment | None = None
     request_id: RequestId | None = None
 
@@ -103,8 +103,6 @@ def read(part: Any, ingest: Ingest, redactor: Redactor, now_ms: int) -> Ready | 
     """One exchange, ready to be sent. ``now_ms`` is the time of those that name none, in Unix milliseconds."""
     if isinstance(part, Refused):
         return part
-    request_id = part.get("request_id") if isinstance(part, dict) else None
-    told = request_id if isinstance(request_id, str) else ""
     try:
         exchange = parse(part, Exchange)
         if isinstance(exchange.response, dict) and "choices" in exchange.response:
@@ -118,7 +116,13 @@ def read(part: Any, ingest: Ingest, redactor: Redactor, now_ms: int) -> Ready | 
         )
         return ready(redactor, *both)
     except CodecError as exc:
-        return Refused(str(exc), told)
+        return Refused(str(exc), id_of(part))
+
+
+def id_of(part: Any) -> str:
+    """The id that something unreadable names, or ""."""
+    request_id = part.get("request_id") if isinstance(part, dict) else None
+    return request_id if isinstance(request_id, str) else ""
 
 
 def _line(line: bytes) -> Any:

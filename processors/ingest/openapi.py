@@ -7,9 +7,12 @@ from pydantic.json_schema import models_json_schema
 from shadowlane import __version__
 from shadowlane.processors.ingest.completion import ChatCompletion
 from shadowlane.processors.ingest.exchanges import MOST, NDJSON, Exchange
+from shadowlane.processors.ingest.gateway import ServedCall
 from shadowlane.producers.recorded import Served
 
 EXCHANGES = "/v1/exchanges"
+MIRROR = "/mirror/{path:.*}"
+SERVED = "/v1/served"
 OPENAPI = "/openapi.json"
 HEALTH = "/health"
 
@@ -24,9 +27,9 @@ _RESULT = {
             "description": 'yours, or the one that it was given; "" of what can\'t be read',
         },
         "status": {
-            "enum": ["mirrored", "repeated", "sampled_out", "refused", "failed"],
+            "enum": ["mirrored", "repeated", "sampled_out", "refused", "failed", "waiting", "joined"],
             "description": "mirrored: Kafka has it. repeated: it came before. refused: it is wrong, error says how. "
-            "failed: Kafka does not have it, send it again",
+            "failed: Kafka does not have it, send it again. waiting, joined: of what a gateway copied",
         },
         "error": {"type": "string"},
         "without_content": {
@@ -59,7 +62,7 @@ _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "s
 def document() -> dict[str, Any]:
     """The document, as ``/openapi.json`` has it."""
     _, found = models_json_schema(
-        [(model, "validation") for model in (Exchange, Served, ChatCompletion)],
+        [(model, "validation") for model in (Exchange, Served, ChatCompletion, ServedCall)],
         ref_template="#/components/schemas/{model}",
     )
     return {
@@ -79,6 +82,7 @@ def document() -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "gateway": {"type": "apiKey", "in": "header", "name": "X-Shadowlane-Token"},
             },
             "schemas": {
                 **found["$defs"],
@@ -91,21 +95,53 @@ def document() -> dict[str, Any]:
 
 
 def _exchanges() -> dict[str, Any]:
-    one = {"$ref": "#/components/schemas/Exchange"}
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST}
-    lines = {"schema": {"type": "string", "description": "an exchange a line"}}
     return {
         "operationId": "sendExchanges",
         "summary": "Requests with what was served to them",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"anyOf": [one, several]}},
-                NDJSON[0]: lines,
-            },
-        },
+        "requestBody": _body("Exchange"),
         "responses": _responses("Kafka has all of them"),
     }
+
+
+def _served() -> dict[str, Any]:
+    return {
+        "operationId": "sendServed",
+        "summary": "What was served to requests that a gateway copied",
+        "requestBody": _body("ServedCall"),
+        "responses": _responses("Each is joined to its request, or waits for it"),
+    }
+
+
+def _mirror() -> dict[str, Any]:
+    name = {"type": "string", "pattern": "^[0-9A-Za-z_.-]{1,200}$"}
+    status = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": {"enum": ["waiting", "joined", "repeated"]}},
+    }
+    responses = {code: answer for code, answer in _responses("").items() if code not in ("202", "207", "503")}
+    return {
+        "operationId": "copiedRequest",
+        "summary": "A request as a gateway copies it; nobody waits for the answer",
+        "security": [{"gateway": []}],
+        "parameters": [
+            {"name": "path", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
+            {"name": "X-Request-Id", "in": "header", "required": True, "schema": name},
+        ],
+        "requestBody": {"required": True, "content": _content({})},
+        "responses": {
+            "202": {"description": "It is held", "content": _content(status)},
+            "204": {"description": "No JSON: not for us"},
+            **responses,
+        },
+    }
+
+
+def _body(model: str) -> dict[str, Any]:
+    several = {"type": "array", "items": _ref(model), "minItems": 1, "maxItems": MOST}
+    lines = {"schema": {"type": "string", "description": "one a line"}}
+    content = {"application/json": {"schema": {"anyOf": [_ref(model), several]}}, NDJSON[0]: lines}
+    return {"required": True, "content": content}
 
 
 def _responses(done: str) -> dict[str, Any]:

@@ -97,11 +97,15 @@ class Outbox:
         self._under_way[request_id] = item
         return told
 
-    def drop(self, ready: Ready, reason: str) -> None:
+    def drop(self, book: Book, request_id: str, reason: str) -> None:
         """Book a request that is not sent."""
-        book = (ready.ts, ready.service, ready.route)
-        self._books.comes(book, ready.request_id)
-        self._books.drops(book, ready.request_id, reason)
+        self._books.comes(book, request_id)
+        self._books.drops(book, request_id, reason)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Of what Kafka has not acknowledged."""
+        return self._producer.queued_bytes
 
     def keep_books(self) -> None:
         """Write what the ledger has that Kafka does not. To be called each second."""

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from shadowlane import metrics
 from shadowlane.errors import ConfigError
 from shadowlane.processors import bearer
 from shadowlane.processors.ingest.endpoint import Endpoint
 from shadowlane.processors.ingest.openapi import EXCHANGES
 from shadowlane.processors.ingest.outbox import LEDGER_EVERY_S, Outbox
+from shadowlane.processors.ingest.spans import SpanReader
 from shadowlane.processors.kafka import ensure_topics
-from shadowlane.processors.watch import Board, Family, Waiting, watching
+from shadowlane.processors.watch import Board, Family, Waiting, figures, watching
 from shadowlane.schemas.config import Settings
 
 log = logging.getLogger("shadowlane.ingest")
@@ -54,6 +56,7 @@ class IngestService:
         self._failure: BaseException | None = None
         self._outbox = Outbox(settings, partitions)
         self._endpoint = Endpoint(settings.ingest, token, self._outbox, self._fail)
+        self._spans = SpanReader(settings, self._outbox, self._fail) if settings.ingest.otel_topic else None
         self.board = Board("ingest", unready=self._unready, figures=self._figures, waiting=self._waits_for)
 
     def stop(self) -> None:
@@ -77,11 +80,16 @@ class IngestService:
                     f"ingest can't listen on {ingest.host}:{ingest.port} ({exc.strerror}): free the port, or set "
                     "ingest.port"
                 ) from exc
+            if self._spans:
+                self._spans.start()
             log.info("ingest started: http://%s:%d%s", ingest.host, ingest.port, EXCHANGES)
             await self._stop.wait()
         finally:
             keeping.cancel()
+            if self._spans:
+                await asyncio.to_thread(self._spans.close)
             await runner.cleanup()
+            self._endpoint.meeting.close()
             await self._outbox.close(FLUSH_S if self._failure is None else 0.0)
         if self._failure is not None:
             raise self._failure
@@ -90,6 +98,7 @@ class IngestService:
         while True:
             await asyncio.sleep(LEDGER_EVERY_S)
             try:
+                self._endpoint.meeting.expire()
                 self._outbox.keep_books()
             except Exception as exc:
                 self._fail(exc)
@@ -104,6 +113,8 @@ class IngestService:
 
     def _figures(self) -> Iterator[Family]:
         yield from self._endpoint.figures()
+        if self._spans:
+            yield figures(metrics.INGEST_SPANS, self._spans.counts.copy())
         yield from self._outbox.figures()
 
     def _waits_for(self) -> Waiting:

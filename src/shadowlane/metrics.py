@@ -164,6 +164,13 @@ INGEST_DROPPED = _counter("ingest_dropped_requests", "not mirrored, by reason", 
 INGEST_REPEATED = _counter("ingest_repeated_requests", "that had come before, and count once")
 INGEST_REFUSED = _counter("ingest_refused_exchanges", "that can't be read; who sent them is told why")
 INGEST_WITHOUT_CONTENT = _counter("ingest_without_content_requests", "mirrored without content", "reason")
+INGEST_JOINED = _counter("ingest_joined_requests", "that a gateway copied, with what was served to them")
+INGEST_LATE = _counter("ingest_repeated_halves", "of these, that came twice or too late")
+INGEST_WAITING = _gauge("ingest_waiting_halves", "of these, that wait for the other half")
+INGEST_WAITING_BYTES = _gauge("ingest_waiting_bytes", "that these have")
+INGEST_SPANS = _counter(
+    "ingest_spans", "OpenTelemetry spans, by what became of them; unreadable are messages", "outcome"
+)
 INGEST_HELD_BYTES = _gauge("ingest_held_bytes", "of bodies that wait for Kafka's acknowledgement")
 
 # The mirror in a service: shadowlane.producers.prometheus.

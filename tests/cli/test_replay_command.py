@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def replay(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "shadowlane.cli", "replay", *arguments]
@@ -21,3 +23,23 @@ def test_standard_input_can_not_be_repeated() -> None:
     done = replay("-", "--repeat", "2")
     assert done.returncode == 2
     assert "--repeat needs a file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--format", "otel"], "--format: 'otel' is none of shadowlane, openai, anthropic"),
+        (["--format", "mapping"], "--format mapping needs --mapping FILE"),
+        (["--rate", "5", "--speed", "1"], "--rate and --speed both say when"),
+        (["--mapping", "nowhere.yaml"], "nowhere.yaml: can't be read"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    (tmp_path / "log.jsonl").write_text("{}")
+    done = replay(str(tmp_path / "log.jsonl"), *arguments)
+    assert done.returncode == 2
+    assert reason in done.stderr
+
+
+def test_an_empty_directory_is_told(tmp_path: Path) -> None:
+    assert "holds no file" in replay(str(tmp_path)).stderr

@@ -141,6 +141,7 @@ class Server:
         self.failures: Counter[str] = Counter()
         self.seen: list[tuple[str, str, bytes]] = []
         self.release = threading.Event()  # a model that hangs goes on when it is set
+        self.taken = threading.Semaphore(0)  # GET /go: the piece that came is in the service's hands
 
 
 @contextmanager
@@ -148,6 +149,11 @@ def model_server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            server.taken.release()
+            self.send_response_only(204)
+            self.end_headers()
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
@@ -157,8 +163,10 @@ def model_server() -> Iterator[Server]:
                 server.release.wait(30)
                 self.close_connection = True
                 return
-            cut = name.startswith("cut-")
-            status, headers, parts = ANSWERS_OF_ALL[name.removeprefix("cut-")]
+            cut, gated = name.startswith("cut-"), name.startswith("gated-")
+            status, headers, parts = ANSWERS_OF_ALL[name.removeprefix("cut-").removeprefix("gated-")]
+            if gated:
+                parts = [event + b"\n\n" for event in b"".join(parts).split(b"\n\n") if event]
             if server.failures[name] > 0:
                 server.failures[name] -= 1
                 status, headers, parts = ANSWERS["down"]
@@ -167,7 +175,10 @@ def model_server() -> Iterator[Server]:
                 self.send_header(*header)
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for part in parts[: len(parts) // 2] if cut else parts:
+            for n, part in enumerate(parts[: len(parts) // 2] if cut else parts):
+                if gated and n and not server.taken.acquire(timeout=10):
+                    self.close_connection = True
+                    return  # the piece before it never came through
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             if cut:
                 self.wfile.write(b"ff\r\nonly this")

@@ -112,15 +112,15 @@ def test_a_call_that_is_let_go_of(fake: FakeMirror) -> None:
     assert [served.error for served in fake.sent().served] == ["abandoned", "http", "throttled"]
 
 
-def test_the_end_of_the_process_is_the_end_of_what_might_be_tried_again(fake: FakeMirror) -> None:
-    from shadowlane.producers.told import _end_waiting
+def test_the_end_of_the_process_is_the_end_of_every_call(fake: FakeMirror) -> None:
+    from shadowlane.producers.told import _end_open
 
-    call = begun(fake)
-    call.broke(_Refused("no"), last=False)
-    _end_waiting()
-    assert fake.one()[1].error == "http"
-    call.answered(lambda: completion(content="too late"))
-    assert len(fake.sent().served) == 1
+    failed, under_way = begun(fake), begun(fake)
+    failed.broke(_Refused("no"), last=False)
+    _end_open()
+    assert sorted(served.error for served in fake.sent().served) == ["abandoned", "http"]
+    under_way.answered(lambda: completion(content="too late"))
+    assert len(fake.sent().served) == 2
 
 
 def test_what_has_no_json_form_goes_without_content(fake: FakeMirror) -> None:

@@ -226,3 +226,19 @@ def test_a_bare_async_http_client(server: Server, fake: FakeMirror) -> None:
 
     assert asyncio.run(ask()) == 200
     assert fake.one()[1].output == TEXT
+
+
+def test_who_shares_a_wrapped_clients_http_client_is_not_mirrored_with_it(
+    server: Server, fake: FakeMirror
+) -> None:
+    """Some libraries share one among all clients of an address."""
+    shared = httpx2.Client()
+    mine, other = (openai.OpenAI(base_url=server.url, api_key="k", http_client=shared) for _ in range(2))
+    fake.mirror.wrap(mine)
+    other.chat.completions.create(model="plain", messages=MESSAGES)
+    assert fake.mirror.stats()["eligible"] == 0
+    mine.chat.completions.create(model="plain", messages=MESSAGES)
+    assert fake.one()[0].model == "plain"
+    fake.mirror.wrap(shared)
+    other.chat.completions.create(model="plain", messages=MESSAGES)
+    assert len(fake.sent().requests) == 2

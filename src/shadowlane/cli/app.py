@@ -119,19 +119,40 @@ def run(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="JSON lines; '-' is standard input. Format: docs/replay.md.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Logs, or directories of them; '-' is standard input: docs/replay.md."),
+    ],
     config: ConfigFile = None,
+    log_format: Annotated[
+        str, typer.Option("--format", help="Of the logs, where their lines don't tell: docs/replay.md.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option(help="YAML: where in each line our fields are. docs/replay.md.")
+    ] = None,
     service: Annotated[str, typer.Option(help="The service, of lines that name none.")] = "replay",
     route: Annotated[str, typer.Option(help="The route, of lines that name none.")] = "chat.completions",
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Requests a second; else as fast as it goes.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="The whole file so many times.")] = 1,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="With the gaps of the lines' times; 10: a tenth of them.")
+    ] = None,
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Requests get the time at which they are due; else they keep theirs."),
+    ] = False,
+    repeat: Annotated[int, typer.Option(min=1, help="All of it so many times, with new IDs.")] = 1,
+    state: Annotated[
+        Path | None, typer.Option(help="Where to note how far it is; else beside the first file.")
+    ] = None,
 ) -> None:
-    """Send recorded requests, with the responses served to them, as the mirror would have."""
-    from shadowlane.cli.replay import run_replay
+    """Send recorded requests, with the responses served to them, as the mirror would have. Interrupted, it goes on."""
+    from shadowlane.cli.replay import Asked, run_replay
+    from shadowlane.producers.replay import Options
 
-    run_replay(load(config), file, service=service, route=route, rate=rate, repeat=repeat)
+    asked = Asked(files, log_format, mapping, rate, speed, state)
+    run_replay(load(config), asked, Options(service, route, now, repeat))
 
 
 @app.command()

@@ -1,109 +1,211 @@
 """`shadowlane replay`."""
 
-import contextlib
+import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
+import orjson
 import typer
+import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from shadowlane.errors import BrokerError, CodecError, ConfigError
+from shadowlane.cli import EXIT_INTERRUPTED
+from shadowlane.cli.times import shown_time
+from shadowlane.errors import BrokerError, ConfigError
 from shadowlane.processors.kafka import ensure_topics
-from shadowlane.producers import Publisher
-from shadowlane.producers.recorded import read_line
+from shadowlane.producers.link import KafkaLink
+from shadowlane.producers.log import Log
+from shadowlane.producers.logs import FORMATS, MAPPED, Mapping
+from shadowlane.producers.logs.files import Source, find_sources
+from shadowlane.producers.logs.reading import Reading, Refused
+from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.replay import Options, Pace, Replay, Told
+from shadowlane.producers.replay.forwarder import Forwarder
+from shadowlane.producers.replay.progress import Progress, load
 from shadowlane.schemas.config import Settings
 
 EXIT_REFUSED = 1
 SHOWN = 20  # refused lines that are told one by one
+SHOW_EVERY_S = 0.1
 KAFKA_WAIT_S = 5.0
+FLUSH_S = 300.0
+INTERRUPTED_FLUSH_S = 5.0
+BUFFER_BYTES = 16 * 1024 * 1024
 
 
-def run_replay(
-    settings: Settings, file: Path, *, service: str, route: str, rate: float | None, repeat: int
-) -> None:
-    """Sends every line; exits with 1 where some were refused.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says, beside what is the replay's own."""
+
+    files: list[Path]
+    form: str = ""
+    mapping: Path | None = None
+    rate: float | None = None
+    speed: float | None = None
+    state: Path | None = None
+
+
+def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
+    """Sends every call that has not been sent; exits with 1 where some lines were refused, with 130 at Ctrl-C.
 
     Raises:
-        ConfigError: the file can't be read, or standard input is to be repeated.
+        ConfigError: a file can't be read, is of no format that is known, or options contradict each other.
         BrokerError: Kafka can't be reached, or did not take everything.
     """
-    if str(file) == "-" and repeat > 1:
-        raise ConfigError("standard input can be read once: --repeat needs a file")
-    if str(file) != "-":
-        _opened(file).close()
+    sources = find_sources(asked.files)
+    _check(asked, options, sources)
+    mapping = Mapping(_yaml(asked.mapping)) if asked.mapping else None
+    by_time = asked.speed is not None and len(sources) > 1
+    state = asked.state or _beside(asked.files[0])
+    progress = _progress(asked, options, sources, state, by_time=by_time)
     kafka = settings.kafka
     console = Console(stderr=True)
     with console.status(f"asking Kafka at {kafka.bootstrap_servers}"):
         ensure_topics(kafka, KAFKA_WAIT_S)
-    sent = refused = 0
-    unclaimed: dict[tuple[str, str], int] = {}
-    with (
-        Publisher(kafka.bootstrap_servers, topic_prefix=kafka.topic_prefix, client=kafka.client) as publisher,
-        _progress(console, file, repeat) as (progress, task),
-    ):
-        started = time.monotonic()
-        for _ in range(repeat):
-            for number, line in _lines(file):
-                progress.advance(task, len(line))
-                try:
-                    request, response = read_line(
-                        line, service=service, route=route, now_ms=time.time_ns() // 1_000_000
-                    )
-                    publisher.send(request, response)
-                except CodecError as exc:
-                    refused += 1
-                    if refused <= SHOWN:
-                        progress.console.print(
-                            f"line {number}: {exc}", style="red", markup=False, highlight=False
-                        )
-                    continue
-                sent += 1
-                progress.update(task, sent=f"{sent:,} sent")
-                if settings.rollout_for(request.service, request.route) is None:
-                    named = request.service, request.route
-                    unclaimed[named] = unclaimed.get(named, 0) + 1
-                if rate:
-                    time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-        progress.update(task, sent=f"{sent:,} sent, waiting for Kafka")
-        complete = publisher.flush(300.0)
-        dropped = publisher.stats()["dropped"]
-    typer.echo(f"{sent:,} sent, {refused:,} refused", err=True)
-    for (named_service, named_route), count in sorted(unclaimed.items(), key=lambda item: -item[1])[:SHOWN]:
-        typer.echo(
-            f"{count:,} of them belong to no rollout: none takes service {named_service!r}, "
-            f"route {named_route!r}",
-            err=True,
-        )
-    if dropped or not complete:
-        raise BrokerError(f"Kafka did not take everything within its time: dropped {dropped or 'unknown'}")
-    if refused:
+    if progress.acknowledged:
+        typer.echo(f"going on after the {progress.acknowledged:,} requests that Kafka has", err=True)
+    link = KafkaLink(
+        kafka.bootstrap_servers,
+        kafka.topics,
+        buffer_bytes=BUFFER_BYTES,
+        delivery_timeout_s=FLUSH_S,
+        options=kafka.client,
+        log=Log().client,
+    )
+    skipped: Counter[str] = Counter()
+
+    def read() -> Reading:
+        reading = Reading(sources, asked.form, mapping, by_time=by_time)
+        reading.skipped = skipped
+        return reading
+
+    with closing(Forwarder(link, kafka.topics, Redactor(), buffer_bytes=BUFFER_BYTES)) as forwarder:
+        pace = Pace(rate=asked.rate, speed=asked.speed)
+        replay = Replay(read, forwarder, pace, options, progress, state)
+        try:
+            _run(replay, console)
+            complete = replay.flush(FLUSH_S)
+        except KeyboardInterrupt:
+            replay.flush(INTERRUPTED_FLUSH_S)
+            _tell_interrupted(replay.told, state)
+            sys.exit(EXIT_INTERRUPTED)
+        if not complete:
+            raise BrokerError(
+                "Kafka did not take everything within its time; the same command goes on from there"
+            )
+    if asked.state is None:
+        replay.forget()
+    _tell(settings, replay.told, skipped)
+    if replay.told.refused:
         sys.exit(EXIT_REFUSED)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank."""
-    with contextlib.ExitStack() as stack:
-        source = sys.stdin.buffer if str(file) == "-" else stack.enter_context(_opened(file))
-        for number, line in enumerate(source, start=1):
-            if line.strip():
-                yield number, line
+def _check(asked: Asked, options: Options, sources: list[Source]) -> None:
+    if any(source.is_stdin for source in sources) and (len(sources) > 1 or options.repeat > 1):
+        raise ConfigError("standard input can be read once, and alone: --repeat needs a file")
+    if not sources:
+        raise ConfigError(f"{asked.files[0]}: holds no file")
+    if asked.rate and asked.speed:
+        raise ConfigError("--rate and --speed both say when a request is due: give one")
+    if asked.form and asked.form not in (*FORMATS, MAPPED):
+        raise ConfigError(f"--format: {asked.form!r} is none of {', '.join([*FORMATS, MAPPED])}")
+    if asked.form == MAPPED and not asked.mapping:
+        raise ConfigError("--format mapping needs --mapping FILE")
+    if asked.mapping and asked.form not in ("", MAPPED):
+        raise ConfigError(
+            f"--mapping describes a format of its own, and --format says {asked.form}: give one"
+        )
 
 
-def _opened(file: Path) -> BinaryIO:
+def _yaml(path: Path) -> Any:
     try:
-        return file.open("rb")
+        return yaml.safe_load(path.read_bytes())
     except OSError as exc:
-        raise ConfigError(f"{file}: can't be read ({exc.strerror})") from exc
+        raise ConfigError(f"{path}: can't be read ({exc.strerror})") from exc
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path}: is no YAML: {exc}") from exc
 
 
-@contextlib.contextmanager
-def _progress(console: Console, file: Path, repeat: int) -> Iterator[tuple[Progress, TaskID]]:
-    size = None if str(file) == "-" or not file.exists() else file.stat().st_size * repeat
-    share = TextColumn("{task.percentage:>3.0f}%") if size else TextColumn("")
-    columns = (TextColumn("replay"), BarColumn(), share, TextColumn("{task.fields[sent]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        yield progress, progress.add_task("replay", total=size, sent="0 sent")
+def _beside(first: Path) -> Path | None:
+    if str(first) == "-":
+        return None
+    return (
+        first / ".shadowlane-replay.json" if first.is_dir() else first.with_name(f".{first.name}.replay.json")
+    )
+
+
+def _progress(
+    asked: Asked, options: Options, sources: list[Source], state: Path | None, *, by_time: bool
+) -> Progress:
+    """Where an interrupted run came to, or the beginning."""
+    fixed: dict[str, Any] = {
+        "--format": asked.form,
+        "--mapping": asked.mapping.read_text("utf-8") if asked.mapping else "",
+        "--service": options.service,
+        "--route": options.route,
+        "--now": options.now,
+        "--rate": asked.rate if options.now else None,
+        "--speed": asked.speed if options.now else "in order of time" if by_time else None,
+    }
+    found = load(state, fixed) if state else None
+    named = [[source.name for source in sources], options.service, options.route]
+    instance = f"replay-{hashlib.blake2b(orjson.dumps(named), digest_size=8).hexdigest()}"
+    return found or Progress(options=fixed, instance=instance, started=time.time_ns() // 1_000_000)
+
+
+def _run(replay: Replay, console: Console) -> None:
+    columns = SpinnerColumn(), TextColumn("replay {task.fields[said]}"), TimeElapsedColumn()
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("replay", total=None, said="0 sent")
+        show = partial(bar.console.print, style="red", markup=False, highlight=False)
+        shown = 0.0
+        for refused in replay.run():
+            if refused is not None and replay.told.refused <= SHOWN:
+                show(_place(refused))
+            if time.monotonic() - shown >= SHOW_EVERY_S:
+                shown = time.monotonic()
+                bar.update(task, said=_how_far(replay.told))
+        bar.update(task, said=f"{replay.told.sent:,} sent, waiting for Kafka")
+
+
+def _place(refused: Refused) -> str:
+    line = f", line {refused.number}" if refused.number else ""
+    return f"{refused.source}{line}: {refused.reason}"
+
+
+def _how_far(told: Told) -> str:
+    said = f"{told.sent:,} sent"
+    if told.at is not None:
+        said += f", at {shown_time(told.at)}"
+    return said + (f", {told.lag_s:.1f} s behind" if told.lag_s >= 1 else "")
+
+
+def _tell_interrupted(told: Told, state: Path | None) -> None:
+    then = f"the same command goes on from there ({state})" if state else "give --state to be able to go on"
+    typer.echo(f"interrupted after {told.sent:,} sent; {then}", err=True)
+
+
+def _tell(settings: Settings, told: Told, skipped: Counter[str]) -> None:
+    typer.echo(f"{told.sent:,} sent, {told.refused:,} refused", err=True)
+    if told.before:
+        typer.echo(f"{told.before:,} were sent before", err=True)
+    if told.repeated:
+        typer.echo(f"{told.repeated:,} left out: the ID of another one before them", err=True)
+    for name, count in skipped.items():
+        typer.echo(f"{count:,} left out: no call to a language model ({name})", err=True)
+    unclaimed = [
+        (count, place) for place, count in told.places.items() if settings.rollout_for(*place) is None
+    ]
+    for count, (service, route) in sorted(unclaimed, reverse=True)[:SHOWN]:
+        typer.echo(
+            f"{count:,} of them belong to no rollout: none takes service {service!r}, route {route!r}",
+            err=True,
+        )

@@ -25,3 +25,8 @@ def milliseconds(option: str, text: str | None) -> int | None:
             ) from exc
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return int(at.timestamp() * 1000)
+
+
+def shown_time(at: int) -> str:
+    """Unix milliseconds as a person reads them: UTC, to the second."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

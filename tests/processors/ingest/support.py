@@ -70,7 +70,13 @@ class Running:
         self._thread = threading.Thread(target=self._run)
 
     def post(
-        self, path: str, body: Any, *, kind: str = "application/json", packed: bool = False, **headers: str
+        self,
+        path: str,
+        body: Any,
+        *,
+        kind: str = "application/json",
+        packed: bool = False,
+        **headers: Any,  # texts
     ) -> Answer:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         told = {"Content-Type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}

@@ -21,7 +21,9 @@ def test_what_is_served_is_in_the_documentation(monkeypatch: pytest.MonkeyPatch)
         assert running.get("/openapi.json")[2] == written
 
 
-def test_schemathesis_finds_nothing_that_is_not_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schemathesis_finds_nothing_that_is_not_as_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with on_a_fake(monkeypatch, token=TOKEN) as (running, fake):
         options = [
             "--max-examples",
@@ -37,6 +39,7 @@ def test_schemathesis_finds_nothing_that_is_not_as_it_says(monkeypatch: pytest.M
             ],
             capture_output=True,
             text=True,
+            cwd=tmp_path,  # where it keeps what it found
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr
     assert fake.sent

@@ -1,12 +1,12 @@
-"""A recorded line becomes what the mirror would have sent; one that can't be read says why."""
+"""Our own format: a recorded line becomes what the mirror would have sent; one that can't be read says why."""
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shadowlane.errors import CodecError
-from shadowlane.producers.recorded import read_line
+from shadowlane.producers.logs import own
+from shadowlane.producers.logs.reading import Call
+from shadowlane.producers.logs.records import records
 from shadowlane.schemas.events import MirroredRequest, Response
 
 CHAT = {"model": "m-1", "messages": [{"role": "user", "content": "hello"}]}
@@ -14,7 +14,10 @@ NOW = 1_790_000_000_000
 
 
 def read(**line: object) -> tuple[MirroredRequest, Response]:
-    return read_line(orjson.dumps(line), service="desk", route="/chat", now_ms=NOW)
+    raw = orjson.dumps(line)
+    entry = own.read(orjson.loads(raw))
+    ts = NOW if entry.ts is None else entry.ts
+    return records(Call("log.jsonl", 1, entry, raw), ts=ts, service="desk", route="/chat")
 
 
 def test_a_text_is_the_answer() -> None:
@@ -60,9 +63,37 @@ def test_our_own_terms_are_taken_as_they_are() -> None:
     assert int(request.request_id[:12], 16) == request.ts, "ids sort by the request's time"
 
 
-def test_every_line_is_a_request_of_its_own() -> None:
-    ids = {read(request=CHAT, response="hi", ts=NOW)[0].request_id for _ in range(100)}
-    assert len(ids) == 100
+def test_the_same_line_is_the_same_request_and_another_one_is_not() -> None:
+    one, again = read(request=CHAT, response="hi", ts=NOW)[0], read(request=CHAT, response="hi", ts=NOW)[0]
+    assert one.request_id == again.request_id
+    assert read(request=CHAT, response="ho", ts=NOW)[0].request_id != one.request_id
+    assert read(request=CHAT, response="hi", ts=NOW, service="shop")[0].request_id != one.request_id
+
+
+@pytest.mark.parametrize(
+    ("body", "response", "protocol"),
+    [
+        (
+            {"model": "m", "input": "hi"},
+            {
+                "object": "response",
+                "status": "completed",
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": "ho"}]}],
+            },
+            "openai.responses",
+        ),
+        (
+            {"model": "m", "messages": []},
+            {"type": "message", "content": [{"type": "text", "text": "ho"}]},
+            "anthropic.messages",
+        ),
+    ],
+)
+def test_the_answers_of_the_other_apis_are_read_too(
+    body: dict[str, object], response: dict[str, object], protocol: str
+) -> None:
+    request, served = read(request=body, response=response)
+    assert (request.protocol, served.output) == (protocol, "ho")
 
 
 @pytest.mark.parametrize(
@@ -87,10 +118,4 @@ def test_every_line_is_a_request_of_its_own() -> None:
 )
 def test_a_line_that_cant_be_read_says_why(line: object, reason: str) -> None:
     with pytest.raises(CodecError, match=reason):
-        read_line(orjson.dumps(line), service="s", route="r", now_ms=NOW)
-
-
-@given(st.binary(max_size=100))
-def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
-    with pytest.raises(CodecError):
-        read_line(noise, service="s", route="r", now_ms=NOW)
+        own.read(line)
