@@ -4,6 +4,7 @@ import gzip
 import io
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,9 +53,9 @@ def find_sources(paths: list[Path]) -> list[Source]:
             found += [Source(p, str(p.relative_to(path))) for p in below]
         else:
             found.append(Source(path, path.name))
-    names = [source.name for source in found]
+    names = Counter(source.name for source in found)
     for source in found:
-        if names.count(source.name) > 1:
+        if names[source.name] > 1:
             raise ConfigError(
                 f"{source.path}: two files are called {source.name}; name the directory that has both, so that their "
                 "lines are told apart"
