@@ -1,6 +1,7 @@
 """What the mirror costs on a service's path, and in CPU, beside encoding and producing there.
 
     python benchmarks/mirror.py
+    python benchmarks/mirror.py growth      by partitions, and by processes of one service
 
 One thread plays the service: calls that come evenly, 5,000 a second while that is at most 20 MB, each with a
 request and an answer, each timed by itself. The ways take turns in short rounds in one run; the tables are medians
@@ -23,12 +24,14 @@ import gc
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,7 @@ ROUND_S = 0.4
 SIZES = {1: 2, 2: 4, 16: 2, 256: 2}  # KB of a request and its answer together -> rounds
 QUESTION = "Where is my order? It was promised for Tuesday and nobody answers the phone. "
 ANSWER = "I'm sorry about the delay. Your order left the warehouse and is on its way to you. "
+PARTITIONS = (1, 16)
 DIFFERENT = 4096  # pairs of texts, before the first comes again
 CHAT = Protocol.OPENAI_CHAT
 
@@ -70,6 +74,41 @@ def run() -> dict[str, Any]:
                 found[kind][kilobytes] = _measure(bootstrap, kilobytes)
                 _print(kind, kilobytes, found[kind][kilobytes])
     return found
+
+
+def growth() -> dict[str, Any]:
+    """On the embedded broker: 2 KB with other numbers of partitions, and in two processes of half the calls each."""
+    found: dict[str, Any] = {}
+    with broker(EMBEDDED) as bootstrap:
+        for partitions in PARTITIONS:
+            what = f"{partitions} partitions"
+            found[what] = _measure(bootstrap, 2, partitions)
+            _print(what, 2, found[what])
+        _create(bootstrap, topics := Topics(f"bench-{os.getpid()}-processes"), 4)
+        for processes in (1, 2):
+            rate = RATE // processes
+            with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+                rows = list(pool.map(_alone, [(bootstrap, topics.prefix, rate)] * processes))
+            row = {key: statistics.median(r[key] for r in rows) for key in rows[0]}
+            what = f"{processes} processes, {rate} calls a second each"
+            print(f"{what:46}" + "".join(f"{value:8.1f}" for value in row.values()))
+            found[what] = row
+    return found
+
+
+def _alone(task: tuple[str, str, int]) -> Row:
+    """The mirror's row, in a process of its own; CPU less that of as many calls of nothing."""
+    bootstrap, prefix, rate = task
+    logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
+    ways = Ways(bootstrap, Topics(prefix), 2)
+    rows: dict[str, list[Row]] = {NOTHING: [], MIRROR: []}
+    for _ in range(1 + SIZES[2]):
+        for name, took in rows.items():
+            took.append(_round(ways.all[name], ways.all[name], rate, ROUND_S, ways.flush))
+    ways.close()
+    row = {key: statistics.median(r[key] for r in rows[MIRROR][1:]) for key in rows[MIRROR][0]}
+    row["cpu"] -= statistics.median(r["cpu"] for r in rows[NOTHING][1:])
+    return row
 
 
 class Ways:
@@ -188,11 +227,15 @@ def _different(n: int, half: int, prompt: str) -> tuple[bytes, bytes]:
     return orjson.dumps({"model": "m", "messages": asked}), orjson.dumps({"choices": answer, "model": "m"})
 
 
-def _measure(bootstrap: str, kilobytes: int) -> dict[str, Any]:
-    topics = Topics(f"bench-{os.getpid()}-{kilobytes}")
+def _create(bootstrap: str, topics: Topics, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    for made in admin.create_topics([NewTopic(t, 4, 1) for t in topics.all]).values():
+    for made in admin.create_topics([NewTopic(t, partitions, 1) for t in topics.all]).values():
         made.result(30)
+
+
+def _measure(bootstrap: str, kilobytes: int, partitions: int = 4) -> dict[str, Any]:
+    topics = Topics(f"bench-{os.getpid()}-{kilobytes}-{partitions}")
+    _create(bootstrap, topics, partitions)
     logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
     ways = Ways(bootstrap, topics, kilobytes)
     rate = min(RATE, BYTES_PER_SECOND // (kilobytes * 1024))
@@ -267,4 +310,4 @@ def _print(kind: str, kilobytes: int, found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run()
+    growth() if sys.argv[1:] == ["growth"] else run()
