@@ -81,9 +81,6 @@ class Worker(Section):
     retry_max_s: Positive = Field(
         default=30.0, description="longest wait, also where retry-after asks for more"
     )
-    stop_file: str = Field(
-        default="", description="while this file is there, no call is made; its first line says why"
-    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         default=10.0, description="how long a clean stop waits for calls"
     )
@@ -316,6 +313,9 @@ class Budget(Section):
     hour: Spend | None = Field(default=None, description="each hour, UTC")
     day: Spend | None = Field(default=None, description="each day, UTC")
     rollout: Spend | None = Field(default=None, description="from the rollout's beginning, an epoch")
+    in_flight: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="calls at once, all workers together; null: each worker's own bound alone"
+    )
     max_output_tokens: Annotated[int, Field(ge=1)] = Field(
         default=4096,
         description="what is reserved for an answer whose request sets no limit of its own",
