@@ -23,7 +23,6 @@ import orjson
 from shadowlane.errors import CodecError
 from shadowlane.schemas.events import (
     SCHEMA_VERSION,
-    BudgetEntry,
     DeadLetter,
     LedgerCell,
     MirroredRequest,
@@ -31,10 +30,9 @@ from shadowlane.schemas.events import (
     Record,
     Response,
     RolloutState,
-    Stop,
 )
 
-T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState, BudgetEntry, Stop)
+T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState)
 
 ENVELOPE_MAX_BYTES = 256 * 1024
 DEAD_LETTER_MAX_BYTES = 128 * 1024
@@ -240,6 +238,5 @@ def _positional(kind: type) -> Callable[..., Any]:
 
 
 _FIELDS = {
-    kind: _Fields(kind)
-    for kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState, BudgetEntry, Stop)
+    kind: _Fields(kind) for kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState)
 }

@@ -296,32 +296,6 @@ class Sampling(Section):
     )
 
 
-class Spend(Section):
-    """The most of one window; null is no limit."""
-
-    dollars: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="by the configuration's prices; USD"
-    )
-    tokens: Annotated[int, Field(ge=0)] | None = Field(default=None, description="asked and answered")
-    calls: Annotated[int, Field(ge=0)] | None = None
-    bytes: Annotated[int, Field(ge=0)] | None = Field(default=None, description="sent and received")
-
-
-class Budget(Section):
-    """What a rollout's shadow calls may cost, all workers together. What is over it is not asked, and counted."""
-
-    hour: Spend | None = Field(default=None, description="each hour, UTC")
-    day: Spend | None = Field(default=None, description="each day, UTC")
-    rollout: Spend | None = Field(default=None, description="from the rollout's beginning, an epoch")
-    in_flight: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="calls at once, all workers together; null: each worker's own bound alone"
-    )
-    max_output_tokens: Annotated[int, Field(ge=1)] = Field(
-        default=4096,
-        description="what is reserved for an answer whose request sets no limit of its own",
-    )
-
-
 KINDS: Mapping[str, str] = {
     "openai": Protocol.OPENAI_CHAT.value,
     "openai-responses": Protocol.OPENAI_RESPONSES.value,
@@ -471,7 +445,6 @@ class Rollout(Section):
     )
     match: Match = Match()
     sampling: Sampling = Sampling()
-    budget: Budget = Budget()
     stable: Stable = Stable()
     candidate: Candidate
     scorers: list[Scorer] = Field(
@@ -640,7 +613,6 @@ class Settings(pydantic_settings.BaseSettings):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"two {what} are called {twice[0]!r}: give each its own name")
-        self._budgets_have_prices()
         channels = [channel.name for channel in self.alerts]
         for rollout in self.rollouts:
             if unknown := [name for name in rollout.alerts or () if name not in channels]:
@@ -649,23 +621,6 @@ class Settings(pydantic_settings.BaseSettings):
                     f"(there: {', '.join(channels) or 'none'})"
                 )
         return self
-
-    def _budgets_have_prices(self) -> None:
-        for rollout in self.rollouts:
-            windows = (rollout.budget.hour, rollout.budget.day, rollout.budget.rollout)
-            if not any(window is not None and window.dollars is not None for window in windows):
-                continue
-            asked = [rollout.candidate.model or rollout.stable.model]
-            asked += [rollout.stable.model] if rollout.stable.base_url else []
-            if unpriced := [model for model in asked if model not in self.prices]:
-                raise ValueError(
-                    f"rollout {rollout.name!r} has a budget in dollars, and "
-                    + (
-                        f"the prices have no {unpriced[0]!r}: add it"
-                        if unpriced[0]
-                        else "names no model to price"
-                    )
-                )
 
     @classmethod
     def settings_customise_sources(
