@@ -144,7 +144,7 @@ def test_whatever_stands_still_is_started_again(
             for line in ask(port, "/metrics")[1].splitlines()
             if line.startswith("# TYPE shadowlane_")
         }
-        assert exposed == {m.name for m in ALL if not re.match("shadowlane_(mirror|flags)_", m.name)}
+        assert exposed == {m.name for m in ALL if not re.match("shadowlane_(mirror|flags|ingest)_", m.name)}
         log = (tmp_path / "system" / "data" / "logs" / "pairing.log").read_text(encoding="utf-8")
     assert "in blocks_the_loop" in log  # what it was doing
     told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,15 @@ def settings(kafka: KafkaAddress, tmp_path: Path) -> Settings:
 def begin(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     config = str(folder / "shadowlane.yaml")
     command = [sys.executable, "-m", "shadowlane.cli", "replay", *arguments, "--config", config]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        # What a shell starts in the background ignores it, and so would all that we start.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def acknowledged(state: Path) -> int:
