@@ -1,10 +1,13 @@
 """`shadowlane replay`: what a user sees before anything is sent."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from shadowlane.cli.replay import interrupts
 
 
 def replay(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,3 +46,18 @@ def test_options_that_make_no_sense_are_told(tmp_path: Path, arguments: list[str
 
 def test_an_empty_directory_is_told(tmp_path: Path) -> None:
     assert "holds no file" in replay(str(tmp_path)).stderr
+
+
+class _Dropped:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_could_only_print_is_not_forgotten() -> None:
+    with interrupts() as interrupted:
+        assert not interrupted()
+        _Dropped()
+        assert interrupted()
+    with interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

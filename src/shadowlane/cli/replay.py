@@ -1,13 +1,16 @@
 """`shadowlane replay`."""
 
 import hashlib
+import signal
 import sys
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -91,7 +94,8 @@ def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
         pace = Pace(rate=asked.rate, speed=asked.speed)
         replay = Replay(read, forwarder, pace, options, progress, state)
         try:
-            _run(replay, console)
+            with interrupts() as interrupted:
+                _run(replay, console, interrupted)
             complete = replay.flush(FLUSH_S)
         except KeyboardInterrupt:
             replay.flush(INTERRUPTED_FLUSH_S)
@@ -161,13 +165,35 @@ def _progress(
     return found or Progress(options=fixed, instance=instance, started=time.time_ns() // 1_000_000)
 
 
-def _run(replay: Replay, console: Console) -> None:
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed. It raises KeyboardInterrupt as ever, but Python only prints what is raised while C
+    code drops an object, and goes on."""
+    pressed = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as a shell has it for what it starts in the background
+        signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(replay: Replay, console: Console, interrupted: Callable[[], bool]) -> None:
     columns = SpinnerColumn(), TextColumn("replay {task.fields[said]}"), TimeElapsedColumn()
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("replay", total=None, said="0 sent")
         show = partial(bar.console.print, style="red", markup=False, highlight=False)
         shown = 0.0
         for refused in replay.run():
+            if interrupted():
+                raise KeyboardInterrupt
             if refused is not None and replay.told.refused <= SHOWN:
                 show(_place(refused))
             if time.monotonic() - shown >= SHOW_EVERY_S:
