@@ -16,7 +16,7 @@ from shadowlane.evaluators.gates.measures import Unit
 from shadowlane.evaluators.scorers.contract import Kind
 from shadowlane.evaluators.scorers.registry import find
 from shadowlane.schemas.config import Match, Rollout, Settings
-from shadowlane.schemas.config_errors import Location, dotted
+from shadowlane.schemas.config.errors import Location, dotted
 
 Caution: TypeAlias = tuple[Location, str]
 

@@ -19,7 +19,7 @@ from shadowlane.evaluators.gates.rules import Rules, refuse_direction
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.evaluators.scorers.registry import find
 from shadowlane.schemas.config import Price, Rollout, Settings, Stage
-from shadowlane.schemas.config_errors import Location, dotted
+from shadowlane.schemas.config.errors import Location, dotted
 
 
 def check(settings: Settings, key: Callable[[Location], str] = dotted) -> None:

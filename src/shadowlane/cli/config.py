@@ -10,7 +10,7 @@ from shadowlane.evaluators.cautions import warnings
 from shadowlane.evaluators.check import check, longest_hours
 from shadowlane.rollout.simulation.stages import walked
 from shadowlane.schemas.config import Rollout, Settings, load
-from shadowlane.schemas.config_errors import Location, place, read_yaml
+from shadowlane.schemas.config.errors import Location, place, read_yaml
 
 
 def print_schema() -> None:
