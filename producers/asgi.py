@@ -1,21 +1,24 @@
 """``mirror.asgi``: the JSON requests of a web service, as pure ASGI middleware.
 
 Messages pass through as they come, before anything is noted of them; streamed answers stay streamed.
-WebSockets and requests whose content type is not JSON pass untouched and are not eligible. The lifespan passes too, and
-at its end what the mirror holds is sent: uvicorn then ends the process by the signal that it got, and no handler of
-Python's runs after that.
+WebSockets, requests whose content type is not JSON, and shadow requests pass untouched and are not eligible. The
+lifespan passes too, and at its end what the mirror holds is sent: uvicorn then ends the process by the signal that it
+got, and no handler of Python's runs after that.
 """
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from shadowlane.producers.calls import failure_of
+from shadowlane.producers.context import shadowing
 from shadowlane.producers.exchange import Exchange
 from shadowlane.schemas.events import Failure, Protocol
+from shadowlane.schemas.marks import SHADOW
 
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
 
+_SHADOW = SHADOW.encode()
 _PROTOCOL = Protocol.JSON  # a member of an enumeration takes a quarter of a microsecond to look up
 
 Message = MutableMapping[str, Any]
@@ -43,7 +46,11 @@ class MirrorMiddleware:
             return
         tee = self._tee(scope)
         if tee is None:
-            await self.app(scope, receive, send)
+            if any(name == _SHADOW for name, _ in scope.get("headers", ())):
+                with shadowing():
+                    await self.app(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
 
         async def receive_teed() -> Message:
@@ -81,11 +88,14 @@ class MirrorMiddleware:
             ):
                 return None
             headers = dict(scope["headers"])
-            if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
+            if _SHADOW in headers or not is_json(headers.get(b"content-type", b"").decode("latin-1")):
                 return None
             traceparent = headers.get(b"traceparent", b"").decode("latin-1")
             exchange = self.mirror.begin(scope["path"], _PROTOCOL, traceparent=traceparent)
-            return None if exchange is None else _Tee(self.mirror, exchange)
+            if exchange is None:
+                return None
+            exchange.host = headers.get(b"host", b"").decode("latin-1")
+            return _Tee(self.mirror, exchange)
         except Exception as exc:
             self.mirror.trouble(exc)
             return None

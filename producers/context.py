@@ -7,10 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+SHADOW = "a shadow request"
+"""Said as the request's id, which it can't be: a shadow request is being answered, and nothing of it is mirrored."""
 
 
 class Said:
-    """Immutable but for ``request_id``, which the first request takes."""
+    """Immutable but for ``request_id``, which the first request takes, unless it is ``SHADOW``."""
 
     __slots__ = ("arm", "attributes", "key", "request_id", "route", "stage", "traceparent")
 
@@ -33,7 +35,9 @@ class Said:
         self.stage = stage
 
     def take_request_id(self) -> str:
-        taken, self.request_id = self.request_id, ""
+        taken = self.request_id
+        if taken is not SHADOW:
+            self.request_id = ""
         return taken
 
 
@@ -63,12 +67,22 @@ def saying(
             str(key) if key else outer.key,
             str(route) if route else outer.route,
             {**outer.attributes, **{str(k): str(v) for k, v in (attributes or {}).items()}},
-            str(request_id) if request_id else outer.request_id,
+            str(request_id) if request_id and outer.request_id is not SHADOW else outer.request_id,
             str(traceparent) if traceparent else outer.traceparent,
             str(arm) if arm else outer.arm,
             str(stage or "") if arm else outer.stage,
         )
     )
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
+
+
+@contextmanager
+def shadowing() -> Iterator[None]:
+    """A shadow request is answered within: what is asked meanwhile is no traffic of production's."""
+    token = _SAID.set(Said(request_id=SHADOW))
     try:
         yield
     finally:

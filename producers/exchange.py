@@ -83,6 +83,7 @@ class Exchange:
     error: str = ""
     error_message: str = ""
     ended_early: bool = False
+    host: str = ""  # that was asked, as the request named it
     _own_key: str = ""
     _own_traceparent: str = ""
     _pieces: tuple[bytes, ...] = ()  # of a request's body that is still coming

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.calls import Call
-from shadowlane.producers.context import Said, said, saying
+from shadowlane.producers.context import SHADOW, Said, said, saying
 from shadowlane.producers.exchange import Exchange, Source
 from shadowlane.producers.ids import new_request_id, valid_request_id
 from shadowlane.producers.ledger import Drop
@@ -273,7 +273,9 @@ class Mirror:
         return exchange
 
     def _let_pass(self, context: Said, route: str, key: str) -> tuple[bool, str]:
-        """(whether the request is captured, its id or ""); books it where it is not."""
+        """(whether the request is captured, its id or ""); books it where it is not, unless a shadow request asks."""
+        if context.request_id is SHADOW:
+            return False, ""
         if not self._exit_armed:
             self._arm_exit()
         now = time_ns() // 1_000_000

@@ -5,6 +5,7 @@ the redactor fails, both records go out without it (``body`` None; the response'
 so that the request is still counted, and the candidate is not asked in vain.
 """
 
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from shadowlane.schemas.events import Failure, MirroredRequest, Response, Role, 
 
 THROTTLED = (429, 529)
 REMEMBERED = 1000  # kinds of exchanges
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,260}")
 _NEWLINE = 10  # a number is found in bytes in a fifth of the time
 _HARMLESS = (Failure.ABANDONED, Failure.CONNECTION)
 _ANSWER_KEPT = frozenset({"", Failure.ABANDONED, Failure.BAD_RESPONSE})
@@ -120,6 +122,8 @@ class ExchangeEncoder:
         response.completed_at = ts + round(took_ms)
         response.status = status = exchange.status
         response.attempts = exchange.attempts
+        if exchange.host and _HOST.fullmatch(exchange.host):
+            request.host = exchange.host
         if exchange.error:
             response.error, response.error_message = exchange.error, exchange.error_message
         elif status >= 400:

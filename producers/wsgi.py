@@ -1,7 +1,7 @@
 """``mirror.wsgi``: the JSON requests of a web service, as WSGI middleware (PEP 3333).
 
 The body is seen as the application reads it, the answer as the server takes it; streamed answers stay streamed.
-Requests whose content type is not JSON pass untouched and are not eligible.
+Requests whose content type is not JSON, and shadow requests, pass untouched and are not eligible.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from shadowlane.producers.asgi import is_json
 from shadowlane.producers.calls import failure_of
+from shadowlane.producers.context import shadowing
 from shadowlane.producers.exchange import Exchange
 from shadowlane.schemas.events import Failure, Protocol
+from shadowlane.schemas.marks import SHADOW
 
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 ROUTE = "shadowlane.route"
 """The key of the environment in which the application names its route, at any time before the answer ends."""
 
+_SHADOW = "HTTP_" + SHADOW.upper().replace("-", "_")
 _PROTOCOL = Protocol.JSON.value
 
 Environ = dict[str, Any]
@@ -40,6 +43,8 @@ class WsgiMiddleware:
         return getattr(self.app, name)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if _SHADOW in environ:
+            return self._shadowed(environ, start_response)
         tee = self._tee(environ)
         if tee is None:
             answer: Iterable[bytes] = self.app(environ, start_response)
@@ -65,6 +70,22 @@ class WsgiMiddleware:
             raise
         return (_SizedPieces if hasattr(pieces, "__len__") else _Pieces)(pieces, tee, environ)
 
+    def _shadowed(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        """The answer to a shadow request; what the application asks on the way to it is not mirrored either."""
+        with shadowing():
+            pieces = self.app(environ, start_response)
+            each = iter(pieces)
+        try:
+            while True:
+                with shadowing():  # not across a yield: what follows it here is the server's
+                    piece = next(each, None)
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            if callable(close := getattr(pieces, "close", None)):
+                close()
+
     def _tee(self, environ: Environ) -> "_Tee | None":
         """None: not ours to see."""
         try:
@@ -76,6 +97,7 @@ class WsgiMiddleware:
             exchange = self.mirror.begin(path, _PROTOCOL, traceparent=environ.get("HTTP_TRACEPARENT", ""))
             if exchange is None:
                 return None
+            exchange.host = environ.get("HTTP_HOST", "")
             tee = _Tee(self.mirror, exchange, _length(environ))
             environ["wsgi.input"] = _Input(environ["wsgi.input"], tee)
             return tee

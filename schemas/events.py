@@ -66,6 +66,7 @@ class Failure(StrEnum):
     OTHER_MODEL = "other_model"  # the service had asked another model than the rollout's stable one
     NO_CONTENT = "no_content"  # the request was mirrored without its content
     SAMPLED_OUT = "sampled_out"  # not in the rollout's own sample
+    SIDE_EFFECT = "side_effect"  # to ask it might do more than answer: a tool that the provider runs, …
     OTHER_PARAMETERS = (
         "other_parameters"  # the request is not what the arm that served it would have been asked
     )
@@ -79,6 +80,7 @@ ABSTAINING = frozenset(
         Failure.OTHER_MODEL,
         Failure.NO_CONTENT,
         Failure.SAMPLED_OUT,
+        Failure.SIDE_EFFECT,
         Failure.OTHER_PARAMETERS,
     }
 )
@@ -97,6 +99,9 @@ class MirroredRequest:
     key: str = ""  # what sampling and routing stick to: a session, a user; "" is the request id
     arm: str = ""  # who served it, as the router said; "" is for the model to tell, else the stable version
     stage: str = ""  # of the rollout when it was routed; "" where no router was asked
+    host: str = (
+        ""  # of a web service's request: the host that it was sent to, with its port where it named one
+    )
     model: str = ""  # the model that the service asked for
     body: Any = None  # the request's JSON, redacted; None where its content was left out
     attributes: dict[str, str] = field(default_factory=dict)  # tenant, prompt id, language, …: for slices

@@ -30,6 +30,7 @@ from shadowlane.processors.ingest.ready import Ready
 from shadowlane.processors.watch import Family, figure, figures
 from shadowlane.producers.redaction import Redactor
 from shadowlane.schemas.config import Ingest
+from shadowlane.schemas.marks import SHADOW
 
 log = logging.getLogger("shadowlane.ingest")
 
@@ -96,8 +97,12 @@ class Endpoint:
 
     async def _mirrored(self, request: web.Request, path: str) -> web.Response:
         """What a gateway copied. Nobody reads the answer."""
-        if request.method != "POST" or request.content_type != "application/json":
-            return web.Response(status=204)  # no request to a model
+        if (
+            request.method != "POST"
+            or request.content_type != "application/json"
+            or SHADOW in request.headers
+        ):
+            return web.Response(status=204)  # no request to a model, or the worker's own
         with self._room.hold() as held:
             body = await read_body(request, held, self._ingest.max_body_bytes)
         try:

@@ -42,6 +42,7 @@ class Asked:
     body: bytes
     key: str
     traceparent: str
+    host: str = ""  # with its port, without what Envoy puts behind it
 
 
 class ServedCall(pydantic.BaseModel):
@@ -79,14 +80,17 @@ def asked(path: str, headers: Mapping[str, str], body: bytes, key_header: str, n
     request_id = headers.get("X-Request-Id", "")
     if not valid_request_id(request_id):
         raise CodecError("x-request-id is missing, or none: have the gateway set one, and log it")
+    copied = host_of(headers)
+    host = copied.removesuffix(SHADOW)
     return Asked(
         request_id,
         now_ms,
-        host_of(headers).removesuffix(SHADOW),
+        host,
         path,
         body,
         headers.get(key_header, "") if key_header else "",
         valid_traceparent(headers.get("Traceparent", "")),
+        host + headers.get("Host", "").removeprefix(copied),
     )
 
 
@@ -132,6 +136,7 @@ def joined(asked: Asked, served: ServedCall, ingest: Ingest, now_ms: int) -> tup
         service=service,
         route=route,
         protocol=protocol,
+        host=asked.host,
         key=served.key or asked.key,
         attributes=served.attributes,
         traceparent=asked.traceparent,

@@ -1,7 +1,7 @@
 """Asks the arm that did not serve, over HTTP: a mirrored request in, a response out, whatever happens.
 
 A failure of that arm is a response with an error, never an exception. Nothing of the production request travels
-but its body: the headers are the version's own.
+but its body and its id: the headers are the version's own, and say that this is a shadow.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Caller:
                     reply = await self._session.post(
                         target.url,
                         data=aiohttp.BytesPayload(question.payload),
-                        headers=target.headers,
+                        headers=question.headers,
                         timeout=timeout,
                         allow_redirects=False,
                     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from shadowlane.processors.worker.effects import take_out
 from shadowlane.schemas.answers import READERS, Answer
 from shadowlane.schemas.config import Version
 from shadowlane.schemas.events import Failure, MirroredRequest
@@ -31,7 +32,8 @@ def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...
     """The JSON body that a version is sent, and the names of what of the request its API has no words for.
 
     It is the request's own, as the version's API has it, with the version's changes. Streaming is switched off:
-    nobody reads along. Of kind http it is the body as it is, but for streaming where it is a model's API.
+    nobody reads along; and so is what the provider would do beside answering, unless the version's overrides ask for
+    it. Of kind http it is the body as it is, but for these where it is a model's API.
 
     Raises:
         UntranslatableError: the request can't be asked in the version's API, and why.
@@ -42,6 +44,8 @@ def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...
         body, left_out = translate(body, request.protocol, version.protocol)
     elif request.protocol not in APIS:
         return body, ()
+    body = dict(body)
+    left_out += take_out(body, version.protocol or request.protocol)
     body = changed(body, version)
     body.pop("stream_options", None)
     body["stream"] = False

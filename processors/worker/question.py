@@ -8,14 +8,18 @@ import time
 from dataclasses import dataclass
 
 import orjson
+from multidict import CIMultiDict
 
 from shadowlane.processors.arms import other, served_arm
 from shadowlane.processors.worker import chat
 from shadowlane.processors.worker.claim import contradiction, served_fingerprint
+from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, side_effect
 from shadowlane.processors.worker.target import Plan, Target
+from shadowlane.producers.ids import valid_request_id
 from shadowlane.schemas.answers import Answer
 from shadowlane.schemas.events import Failure, MirroredRequest, Response, copied
 from shadowlane.schemas.fingerprint import fingerprint
+from shadowlane.schemas.marks import REQUEST
 from shadowlane.schemas.requests import UntranslatableError
 
 MAX_MESSAGE = 500
@@ -75,6 +79,8 @@ class Question:
                 body, left_out = chat.ask(request, target.version)
             except UntranslatableError as exc:
                 refused = Failure.UNSUPPORTED, f"a request of {request.protocol} is none of {protocol}: {exc}"
+        if refused is None and (why := side_effect(body, protocol, target.version.allow)):
+            refused = Failure.SIDE_EFFECT, why
         if refused is not None:
             return cls(target, protocol, b"", response, Attempt(failure=refused[0], message=refused[1]))
         payload = orjson.dumps(body)
@@ -82,6 +88,14 @@ class Question:
         response.left_out = list(left_out)
         response.request = orjson.Fragment(payload)
         return cls(target, protocol, payload, response)
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The target's, and the request's id, where that can stand in a header."""
+        headers = self.target.headers.copy()
+        if valid_request_id(self.response.request_id):
+            headers[REQUEST] = self.response.request_id
+        return headers
 
     def answered(self, attempt: Attempt, attempts: int) -> Response:
         """The response, complete: once, after the last of so many attempts."""
@@ -114,6 +128,12 @@ def _not_asked(
         return refused
     if target.unable:
         return Failure.UNSUPPORTED, target.unable
+    if request.host and target.host and same_host(target.host, request.host):
+        return (
+            Failure.SIDE_EFFECT,
+            f"{target.host} is where production asked: shadow a server of the candidate's own, or say allow: "
+            f"[{PRODUCTION_HOST}]",
+        )
     return None
 
 

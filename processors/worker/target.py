@@ -7,9 +7,11 @@ import yarl
 from multidict import CIMultiDict
 
 from shadowlane.errors import ConfigError
+from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, side_effect
 from shadowlane.producers.sampling import Sampler
 from shadowlane.schemas.config import Rollout, Version, Worker
 from shadowlane.schemas.events import Arm, Response, Role
+from shadowlane.schemas.marks import PREFIX, ROLLOUT, SHADOW
 
 ANTHROPIC_VERSION = "2023-06-01"
 PATHS = {"openai": "/chat/completions", "openai-responses": "/responses", "anthropic": "/messages"}
@@ -30,13 +32,15 @@ class Target:
     blank: Response  # what all of its responses have in common
     secrets: tuple[str, ...]  # never repeated in an error message
     unable: str = ""
+    host: str = ""  # with its port where that is given; "" where production may be asked there too
 
     @classmethod
     def of(cls, rollout: Rollout, arm: Arm, worker: Worker) -> "Target":
         """Checks one arm of a rollout, and reads its key from the environment if it can be asked.
 
         Raises:
-            ConfigError: the key is not there, or the address, the headers or the overrides can't be used.
+            ConfigError: the key is not there, or the address, the headers or the overrides can't be used, or could
+                reach a side effect.
         """
         version: Version = rollout.candidate
         if arm is Arm.STABLE:
@@ -48,6 +52,8 @@ class Target:
             orjson.dumps(version.overrides)
         except TypeError as exc:
             raise ConfigError(f"{where}.overrides can't be sent as JSON: {exc}") from exc
+        if why := side_effect(version.overrides, version.protocol, version.allow):
+            raise ConfigError(f"{where}.overrides: {why}")
         timeout_s = version.timeout_s or worker.timeout_s
         unable = _unable(rollout, arm)
         blank = Response(
@@ -78,11 +84,24 @@ class Target:
         if key:
             headers |= {"x-api-key": key} if anthropic else {"authorization": f"Bearer {key}"}
         headers |= {name.lower(): value for name, value in version.headers.items()}
+        if reserved := [name for name in headers if name.startswith(PREFIX)]:
+            raise ConfigError(f"{where}.headers: {reserved[0]} is the worker's own: take it out")
+        headers |= {SHADOW: "1", ROLLOUT: rollout.name}
         if any(not text.isascii() or not text.isprintable() for pair in headers.items() for text in pair):
             raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
         secrets = [key, *(value for value in version.headers.values() if len(value) >= 8)]
         longest_first = tuple(sorted(filter(None, secrets), key=len, reverse=True))
-        return cls(arm, version, _url(version, where), CIMultiDict(headers), timeout_s, blank, longest_first)
+        url = _url(version, where)
+        return cls(
+            arm,
+            version,
+            url,
+            CIMultiDict(headers),
+            timeout_s,
+            blank,
+            longest_first,
+            host=_guarded_host(url, rollout, arm, worker, where),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +139,34 @@ def _unable(rollout: Rollout, arm: Arm) -> str:
     if stable.protocol and not stable.model and rollout.candidate.model:
         return "stable.model is not given, and the request names the candidate's"
     return ""
+
+
+def _guarded_host(url: yarl.URL, rollout: Rollout, arm: Arm, worker: Worker, where: str) -> str:
+    """The host of a web service, which must not be production's; ``""`` of a model's API, and where that is allowed.
+
+    Raises:
+        ConfigError: it is production's, as the configuration says.
+    """
+    version = rollout.stable if arm is Arm.STABLE else rollout.candidate
+    if version.protocol or PRODUCTION_HOST in version.allow:
+        return ""
+    host = _host(url)
+    known = {name: "worker.production_hosts" for name in worker.production_hosts}
+    stable = rollout.stable
+    if arm is Arm.CANDIDATE and not stable.protocol and stable.base_url:
+        known[_host(_url(stable, "stable"))] = "the stable version's"
+    for name, whose in known.items():
+        if same_host(host, name):
+            raise ConfigError(
+                f"{where}.base_url: {host} is production's ({whose}: {name}), and to ask there may have effects: "
+                f"name a server of its own, or say {arm.value}.allow: [{PRODUCTION_HOST}]"
+            )
+    return host
+
+
+def _host(url: yarl.URL) -> str:
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
+    return f"{host}:{url.explicit_port}" if url.explicit_port else host
 
 
 def _url(version: Version, where: str) -> yarl.URL:

@@ -57,6 +57,11 @@ class Worker(Section):
     drain_s: Annotated[float, Field(ge=0)] = Field(
         default=10.0, description="how long a clean stop waits for calls"
     )
+    production_hosts: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="hosts of production, such as shop.example.com or *.shop.example.com: no version of kind http may "
+        "be asked there",
+    )
 
 
 class Pairing(Section):

@@ -237,6 +237,8 @@ class Rollout(Section):
         for arm in ("stable", "candidate"):
             for name in self._REACHED_BY:
                 del content[arm][name]
+            if not content[arm]["allow"]:  # as before there was such a key
+                del content[arm]["allow"]
         del content["auto_rollback"]["enabled"]
         content["stages"] = [
             {"name": s.name, "traffic_pct": s.traffic_pct, "success_criteria": s.success_criteria}

@@ -13,6 +13,8 @@ from shadowlane.errors import ConfigError
 from shadowlane.schemas.config.section import Positive, Section
 from shadowlane.schemas.events import Protocol
 
+SideEffect = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
 KINDS: Mapping[str, str] = {
     "openai": Protocol.OPENAI_CHAT.value,
     "openai-responses": Protocol.OPENAI_RESPONSES.value,
@@ -39,6 +41,11 @@ class Version(Section):
         default_factory=dict, description="parameters that replace the request's own; null takes one out"
     )
     timeout_s: Positive | None = Field(default=None, description="instead of worker.timeout_s")
+    allow: list[SideEffect] = Field(
+        default_factory=list,
+        description="side effects that are not refused, by name: a tool that the provider runs (web_search, mcp, …), "
+        "what the provider keeps (previous_response_id, prompt, container), production_host",
+    )
 
     @property
     def protocol(self) -> str:

@@ -54,6 +54,7 @@ def test_both_halves_are_one_exchange(kafka: KafkaAddress) -> None:
     assert len({r.request_id for r in got.requests}) == len(got.requests) == len(got.served) == 40
     assert got.rows == {"eligible": 40, "mirrored": 40}
     request, response = got.requests[0], got.served[0]
+    assert request.host == "desk:8080"
     assert (request.service, request.route, request.protocol, request.model) == (
         "desk",
         "/v1/chat/completions",
@@ -129,6 +130,7 @@ def test_envoys_host_says_that_it_is_a_copy_whatever_the_path(monkeypatch: pytes
 
 def test_what_stays_alone_is_in_the_ledger_by_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_a_fake(monkeypatch, join_wait_s=0.01) as (running, fake):
+        assert copy(running, 0, X_Shadowlane_Shadow="1")[0] == 204  # none of production's
         copy(running, 1)
         running.post(SERVED, served(2))
         while running.figures()["waiting_halves"]:

@@ -64,6 +64,8 @@ def test_an_answer(candidate: FakeCandidate, monkeypatch: pytest.MonkeyPatch) ->
     sent = candidate.headers["ok"]
     assert sent.pop("authorization") == f"Bearer {KEY}"
     assert sent.pop("x-team") == "shadow"
+    marks = {"shadow": "1", "rollout": "r", "request": "a"}
+    assert {name: sent.pop(f"x-shadowlane-{name}") for name in marks} == marks
     assert set(sent) == {"host", "accept", "accept-encoding", "content-type", "content-length", "user-agent"}
     assert KEY not in repr(response)
 
