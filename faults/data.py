@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, KafkaError
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Consumer, Message, NewPartitions, Producer, TopicPartition
 
@@ -16,6 +16,7 @@ from shadowlane.processors.kafka import ensure_topics
 from shadowlane.schemas.codec import unpack
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.topics import Topics, partition_of
+from tests.reading import messages
 
 TOPICS = Topics()
 BIG = 20 * 2**20
@@ -139,44 +140,10 @@ def _without_dead_letters(case: Case, report: dict[str, Any]) -> str:
 def lines(case: Case, topic: str) -> Iterator[bytes]:
     """The records of a topic that are of this case's service, from the first on."""
     service = f'"service":"{case.name}"'.encode()
-    for message in messages(case, topic):
+    for message in messages(case.stack.broker.address, topic):
         for _, line in unpack(message.value()):
             if service in line:
                 yield line
-
-
-def messages(case: Case, topic: str) -> Iterator[Message]:
-    """All messages that the topic has now."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": case.stack.broker.address,
-            "group.id": "faults",
-            "enable.auto.commit": False,
-            "fetch.wait.max.ms": 20,
-            "fetch.message.max.bytes": 32 * 2**20,
-        }
-    )
-    try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends = {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions
-        }
-        left = {p for p, end in ends.items() if end}
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in left])
-        while left:
-            message = consumer.poll(10)
-            if message is None:
-                return
-            if message.error():
-                continue
-            yield message
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
-            if offset + 1 >= ends[partition]:
-                left.discard(partition)
-    finally:
-        consumer.close()
 
 
 def duplicated(case: Case) -> None:
@@ -187,7 +154,7 @@ def duplicated(case: Case) -> None:
         producer = Producer({"bootstrap.servers": case.stack.broker.address, "acks": "all"})
         copied = 0
         for topic in (TOPICS.requests, TOPICS.served, TOPICS.shadow, TOPICS.pairs, TOPICS.ledger):
-            for message in list(messages(case, topic)):
+            for message in list(messages(case.stack.broker.address, topic)):
                 if service in (message.value() or b""):
                     producer.produce(topic, message.value(), partition=message.partition() or 0)
                     copied += 1

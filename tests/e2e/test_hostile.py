@@ -17,12 +17,13 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
-from confluent_kafka import OFFSET_BEGINNING
-from confluent_kafka.cimpl import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import Producer
 
 from benchmarks.system import SHADOWLANE, System
 from shadowlane.producers import Mirror
 from tests.e2e.starting import Start
+from tests.reading import messages
 from tests.services import free_ports
 
 pytestmark = pytest.mark.e2e
@@ -246,28 +247,14 @@ def _page(url: str) -> str:
 
 
 def _topics(kafka: str) -> dict[str, str]:
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "hostile", "fetch.wait.max.ms": 20})
-    found: dict[str, str] = {}
-    for topic, about in consumer.list_topics(timeout=10).topics.items():
-        if not topic.startswith("shadowlane."):
-            continue
-        ends = {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1]
-            for p in about.partitions
-        }
-        left = {p for p, end in ends.items() if end}
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in left])
-        texts = []
-        while left and (message := consumer.poll(5)) is not None:
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
-            texts.append((message.value() or b"").decode(errors="replace"))
-            if offset + 1 >= ends[partition]:
-                left.discard(partition)
-        found[f"the topic {topic}"] = "\n".join(texts)
-    consumer.close()
-    return found
+    there = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+    return {
+        f"the topic {topic}": "\n".join(
+            (message.value() or b"").decode(errors="replace") for message in messages(kafka, topic)
+        )
+        for topic in there
+        if topic.startswith("shadowlane.")
+    }
 
 
 @pytest.mark.parametrize("what", SECRETS)

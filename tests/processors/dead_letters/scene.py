@@ -20,6 +20,7 @@ from shadowlane.processors.store import connect, migrate
 from shadowlane.schemas.codec import decode, unpack
 from shadowlane.schemas.config import Settings, load
 from shadowlane.schemas.events import DeadLetter
+from tests.reading import messages
 from tests.services import ClickHouseAddress, KafkaAddress
 
 PARTITIONS = 2
@@ -118,24 +119,11 @@ class Scene:
 
     def lines(self, topic: str) -> list[bytes]:
         """All records of a topic."""
-        consumer = Consumer(consumer_options(self.settings.kafka, "test", f"{self.topics.prefix}-test"))
-        found: list[bytes] = []
-        try:
-            places = [TopicPartition(topic, p, 0) for p in range(PARTITIONS)]
-            ends = [consumer.get_watermark_offsets(place, timeout=30)[1] for place in places]
-            left = sum(ends)
-            consumer.assign(places)
-            deadline = time.monotonic() + PATIENCE_S
-            while left > 0:
-                assert time.monotonic() < deadline, f"{left} messages of {topic} do not come"
-                for message in consumer.consume(500, 0.2):
-                    assert message.error() is None, message.error()
-                    value = message.value()
-                    found += [line for _, line in unpack(value if isinstance(value, bytes) else None)]
-                    left -= 1
-        finally:
-            consumer.close()
-        return found
+        return [
+            line
+            for message in messages(self.settings.kafka.bootstrap_servers, topic)
+            for _, line in unpack(message.value())
+        ]
 
     def committed(self, component: str, topic: str) -> int:
         """How many messages of all partitions the component's group has committed."""
