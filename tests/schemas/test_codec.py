@@ -12,11 +12,13 @@ from shadowlane.errors import CodecError
 from shadowlane.schemas import codec
 from shadowlane.schemas.events import (
     SCHEMA_VERSION,
+    BudgetEntry,
     DeadLetter,
     LedgerCell,
     MirroredRequest,
     Pair,
     Response,
+    Stop,
     pair_id,
 )
 
@@ -57,6 +59,8 @@ def records(kind: Any) -> st.SearchStrategy[Any]:
         records(Pair),
         records(DeadLetter),
         records(LedgerCell),
+        records(BudgetEntry),
+        records(Stop),
     )
 )
 def test_a_record_comes_back_as_it_went(record: codec.T) -> None:
