@@ -77,9 +77,9 @@ def ensure_topics(kafka: Kafka, timeout: float = 30.0) -> dict[str, int]:
         new = [
             NewTopic(
                 name,
-                num_partitions=1 if name == topics.rollouts else count,
+                num_partitions=1 if name in topics.compacted else count,
                 replication_factor=kafka.replication_factor,
-                config=COMPACTED if name == topics.rollouts else {},
+                config=COMPACTED if name in topics.compacted else {},
             )
             for name in missing
         ]

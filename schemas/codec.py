@@ -23,6 +23,7 @@ import orjson
 from shadowlane.errors import CodecError
 from shadowlane.schemas.events import (
     SCHEMA_VERSION,
+    BudgetEntry,
     DeadLetter,
     LedgerCell,
     MirroredRequest,
@@ -30,9 +31,10 @@ from shadowlane.schemas.events import (
     Record,
     Response,
     RolloutState,
+    Stop,
 )
 
-T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState)
+T = TypeVar("T", MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState, BudgetEntry, Stop)
 
 ENVELOPE_MAX_BYTES = 256 * 1024
 DEAD_LETTER_MAX_BYTES = 128 * 1024
@@ -238,5 +240,6 @@ def _positional(kind: type) -> Callable[..., Any]:
 
 
 _FIELDS = {
-    kind: _Fields(kind) for kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState)
+    kind: _Fields(kind)
+    for kind in (MirroredRequest, Response, Pair, DeadLetter, LedgerCell, RolloutState, BudgetEntry, Stop)
 }

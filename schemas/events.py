@@ -282,7 +282,44 @@ def copied(record: Copied) -> Copied:
     return made
 
 
-Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell | RolloutState
+@dataclass(slots=True, kw_only=True)
+class BudgetEntry:
+    """One line of the budgets' log (:mod:`shadowlane.processors.budget.book`). Topic ``shadowlane.budgets``,
+    compacted.
+
+    What a worker took of a window stays for as long as the window lasts, under a key of its own; what it says that it
+    spent there so far, under one key.
+    """
+
+    ts: int
+    worker: str
+    number: int  # grows with each line of a worker
+    rollout: str
+    epoch: str
+    span: str  # hour, day, rollout
+    start: int  # of the window, Unix seconds; 0 of a rollout's
+    blocks: int = 0  # taken; below zero: given back
+    spent_nanodollars: int | None = None  # by this worker in this window so far; None of a line that takes
+    spent_tokens: int = 0
+    spent_calls: int = 0
+    spent_bytes: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(slots=True, kw_only=True)
+class Stop:
+    """Whether the calls of a rollout, or of all of them, are stopped by hand. Topic ``shadowlane.stops``, compacted,
+    key: the rollout."""
+
+    ts: int
+    rollout: str  # "" is all of them
+    stopped: bool
+    by: str = ""
+    why: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell | RolloutState | BudgetEntry | Stop
 
 
 def pair_id(request_id: str, rollout: str, epoch: str) -> str:

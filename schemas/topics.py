@@ -49,10 +49,25 @@ class Topics:
         return f"{self.prefix}.rollouts"
 
     @property
+    def budgets(self) -> str:
+        """Compacted: who has taken how much of which budget."""
+        return f"{self.prefix}.budgets"
+
+    @property
+    def stops(self) -> str:
+        """Compacted: which rollouts' calls are stopped by hand."""
+        return f"{self.prefix}.stops"
+
+    @property
+    def compacted(self) -> tuple[str, ...]:
+        """Each of one partition, read whole by whoever starts."""
+        return (self.rollouts, self.budgets, self.stops)
+
+    @property
     def copartitioned(self) -> tuple[str, ...]:
         """These must have one number of partitions: pairing meets both halves in the same partition."""
         return (self.requests, self.served, self.shadow)
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.copartitioned, self.pairs, self.dead_letters, self.ledger, self.rollouts)
+        return (*self.copartitioned, self.pairs, self.dead_letters, self.ledger, *self.compacted)

@@ -72,6 +72,12 @@ class Purse:
             self._reserved[window] = self._reserved[window].minus(reservation.amount)
             self._spent[window] = self._spent[window].plus(actual)
 
+    def lost(self, entry: Entry) -> None:
+        """A line that asked for more did not come into the log: the next call asks again. Should it be there all the
+        same, the worker has more than it needs, and no more than there is."""
+        if self._asked.get(entry.window) == entry.number:
+            del self._asked[entry.window]
+
     def report(self, now: float) -> list[Entry]:
         """Lines that say what was spent, of each window in which something was; windows that are over are let go."""
         lines = []

@@ -6,6 +6,7 @@ the one given by ``--config``, else ``SHADOWLANE_CONFIG``, else ``shadowlane.yam
 """
 
 from shadowlane.schemas.config.alerts import AlertChannel, Severity
+from shadowlane.schemas.config.budgets import Budget, Spend
 from shadowlane.schemas.config.components import (
     ClickHouse,
     Controller,
@@ -43,6 +44,7 @@ __all__ = [
     "KINDS",
     "AlertChannel",
     "AutoRollback",
+    "Budget",
     "Candidate",
     "ClickHouse",
     "Confirm",
@@ -67,6 +69,7 @@ __all__ = [
     "Severity",
     "Sink",
     "SliceBy",
+    "Spend",
     "Stable",
     "Stage",
     "Version",

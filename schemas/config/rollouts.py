@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from shadowlane.schemas.config.budgets import Budget
 from shadowlane.schemas.config.section import Name, Positive, Section
 from shadowlane.schemas.config.versions import Candidate, Stable, digest
 
@@ -142,6 +143,7 @@ class Rollout(Section):
     )
     match: Match = Match()
     sampling: Sampling = Sampling()
+    budget: Budget = Budget()
     stable: Stable = Stable()
     candidate: Candidate
     scorers: list[Scorer] = Field(

@@ -76,6 +76,7 @@ class Settings(pydantic_settings.BaseSettings):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"two {what} are called {twice[0]!r}: give each its own name")
+        self._budgets_have_prices()
         channels = [channel.name for channel in self.alerts]
         for rollout in self.rollouts:
             if unknown := [name for name in rollout.alerts or () if name not in channels]:
@@ -84,6 +85,17 @@ class Settings(pydantic_settings.BaseSettings):
                     f"(there: {', '.join(channels) or 'none'})"
                 )
         return self
+
+    def _budgets_have_prices(self) -> None:
+        for rollout in self.rollouts:
+            if not rollout.budget.in_dollars:
+                continue
+            asked = [rollout.candidate.model or rollout.stable.model]
+            asked += [rollout.stable.model] if rollout.stable.base_url else []
+            for model in asked:
+                if model not in self.prices:
+                    lacking = f"the prices have no {model!r}: add it" if model else "names no model to price"
+                    raise ValueError(f"rollout {rollout.name!r} has a budget in dollars, and {lacking}")
 
     @classmethod
     def settings_customise_sources(

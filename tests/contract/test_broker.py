@@ -127,7 +127,7 @@ def read(config: Kafka, topic: str, count: int, partition: int = 0) -> list[Mess
 
 
 def test_topics_are_created_once(config: Kafka) -> None:
-    wanted = dict.fromkeys(config.topics.all, PARTITIONS) | {config.topics.rollouts: 1}
+    wanted = dict.fromkeys(config.topics.all, PARTITIONS) | dict.fromkeys(config.topics.compacted, 1)
     with ThreadPoolExecutor(4) as pool:  # as when all components start at once
         assert [*pool.map(lambda _: ensure_topics(config), range(4))] == [wanted] * 4
     more = config.model_copy(update={"partitions": PARTITIONS + 4})
@@ -136,7 +136,9 @@ def test_topics_are_created_once(config: Kafka) -> None:
 
 def test_topics_join_those_that_are_there(config: Kafka) -> None:
     create(config, config.topics.served, 5)
-    assert ensure_topics(config) == dict.fromkeys(config.topics.all, 5) | {config.topics.rollouts: 1}
+    assert ensure_topics(config) == dict.fromkeys(config.topics.all, 5) | dict.fromkeys(
+        config.topics.compacted, 1
+    )
 
 
 def test_topics_that_pair_have_one_number_of_partitions(config: Kafka, kafka: KafkaAddress) -> None:

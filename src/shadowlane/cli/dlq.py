@@ -126,7 +126,7 @@ def run_replay(
         typer.echo("no dead letter is like that, so there is nothing to replay")
         return
     partitions = ensure_topics(settings.kafka, KAFKA_WAIT_S)
-    topics = [name for name in settings.kafka.topics.all if name != settings.kafka.topics.rollouts]
+    topics = [name for name in settings.kafka.topics.all if name not in settings.kafka.topics.compacted]
     going: list[str] = []
     by_topic, refused = Counter[str](), Counter[str]()
     for letter in letters.whole(ids):

@@ -203,6 +203,16 @@ def test_who_waits_for_the_log_asks_once() -> None:
     assert purse.reserve("r", "e", HOUR, Amount(calls=1), NOW) == Later()
 
 
+def test_a_line_that_was_lost_is_written_again() -> None:
+    purse = Purse("w", Book())
+    first = purse.reserve("r", "e", HOUR, Amount(calls=1), NOW)
+    assert isinstance(first, Later)
+    purse.lost(first.entries[0])
+    again = purse.reserve("r", "e", HOUR, Amount(calls=1), NOW)
+    assert isinstance(again, Later)
+    assert again.entries[0].number > first.entries[0].number
+
+
 def test_a_call_that_no_window_can_hold_says_so() -> None:
     answer = Purse("w", Book()).reserve("r", "e", HOUR, Amount(nanodollars=6401), NOW)
     assert isinstance(answer, Exhausted)

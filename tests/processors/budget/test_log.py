@@ -1,0 +1,142 @@
+"""The budgets' log and the stops on a real broker: what one worker writes, all read, in one order."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from shadowlane.errors import CodecError
+from shadowlane.processors.budget.amounts import Amount, Limits
+from shadowlane.processors.budget.book import BLOCKS, Entry, Span, Window
+from shadowlane.processors.budget.log import Lines, Stops, Writer, entry_of, follower, record_of
+from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
+from shadowlane.processors.kafka import ensure_topics
+from shadowlane.schemas.codec import decode, encode
+from shadowlane.schemas.config import Kafka
+from shadowlane.schemas.events import BudgetEntry, Stop
+from tests.services import KafkaAddress
+
+NOW = 1_795_456_000.0
+LIMITS: dict[Span, Limits] = {"hour": Limits(nanodollars=1_000_000, calls=500)}
+
+
+@pytest.fixture
+def config(kafka: KafkaAddress) -> Kafka:
+    made = Kafka(
+        bootstrap_servers=kafka.bootstrap_servers, topic_prefix=f"t{uuid.uuid4().hex[:8]}", partitions=1
+    )
+    ensure_topics(made)
+    return made
+
+
+@contextmanager
+def reading(config: Kafka, takes: Lines | Stops) -> Iterator[None]:
+    topic = config.topics.budgets if isinstance(takes, Lines) else config.topics.stops
+    follows = follower(config, topic, takes, "line")
+    follows.start()
+    try:
+        assert follows.ready.wait(30)
+        yield
+    finally:
+        follows.stop(10)
+
+
+class Worker(threading.Thread):
+    """Makes calls of 300 nanodollars until there is no more; remembers what it spent."""
+
+    def __init__(self, config: Kafka, name: str, stack: ExitStack) -> None:
+        super().__init__(daemon=True)
+        self.heard = threading.Event()
+        self.lines = Lines(self.heard.set)
+        self.purse = Purse(name, self.lines.book)
+        self.writer = Writer(config)
+        self.spent = 0
+        stack.enter_context(reading(config, self.lines))
+
+    def run(self) -> None:
+        while True:
+            self.heard.clear()
+            with self.lines.lock:
+                answer = self.purse.reserve("r", "e", LIMITS, Amount(nanodollars=300, calls=1), NOW)
+                if isinstance(answer, Reservation):
+                    self.purse.settle(answer, Amount(nanodollars=200, calls=1))
+                    self.spent += 200
+            if isinstance(answer, Exhausted):
+                return
+            if isinstance(answer, Later):
+                self.writer.budgets(answer.entries, NOW)
+                assert self.heard.wait(30)
+
+
+def test_four_workers_at_once_spend_no_more_than_there_is(config: Kafka) -> None:
+    with ExitStack() as stack:
+        workers = [Worker(config, f"w{number}", stack) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+            assert not worker.is_alive()
+        total = sum(worker.spent for worker in workers)
+        assert (
+            0.9 * 500 * 200 <= total <= 500 * 200
+        )  # 500 calls are less than what the dollars are enough for
+        with workers[0].lines.lock:
+            reports = [entry for worker in workers for entry in worker.purse.report(NOW)]
+        workers[0].writer.budgets(reports, NOW)
+        workers[0].writer.close(30)
+    late = Lines()
+    with reading(config, late):  # who comes later reads the same
+        window = Window.at("r", "e", "hour", NOW)
+        assert late.book.spent(window).nanodollars == total
+        assert 0 <= late.book.free(window) < BLOCKS / 10
+
+
+def test_a_stop_is_heard_within_a_second_and_by_who_starts_later(config: Kafka) -> None:
+    changed = threading.Event()
+    stops = Stops(changed.set)
+    writer = Writer(config)
+    with reading(config, stops):
+        assert stops.of("r") is None
+        began = time.monotonic()
+        writer.stop(Stop(ts=1, rollout="r", stopped=True, by="me", why="bills"), 30)
+        while stops.of("r") is None:
+            changed.wait(0.05)
+        took = time.monotonic() - began
+        assert stops.of("other") is None
+        writer.stop(Stop(ts=2, rollout="", stopped=True), 30)
+        while stops.of("other") is None:
+            changed.wait(0.05)
+        writer.stop(Stop(ts=3, rollout="", stopped=False), 30)
+        while stops.of("other") is not None:
+            changed.wait(0.05)
+    print(f"heard after {took * 1000:.0f} ms")
+    later = Stops()
+    with reading(config, later):
+        stop = later.of("r")
+        assert stop is not None
+        assert (stop.by, stop.why, [each.rollout for each in later.all()]) == ("me", "bills", ["r"])
+
+
+def test_an_older_stop_that_comes_late_changes_nothing() -> None:
+    stops = Stops()
+    stops.take(encode(Stop(ts=2, rollout="r", stopped=False)))
+    stops.take(encode(Stop(ts=1, rollout="r", stopped=True)))
+    assert stops.of("r") is None
+    assert len(stops.take(b'{"ts": 1}')) == 1
+
+
+@pytest.mark.parametrize("spent", [None, Amount(1, 2, 3, 4), Amount()])
+def test_an_entry_travels_as_it_is(spent: Amount | None) -> None:
+    entry = Entry(Window("r", "e", "day", 86_400), "w", 7, -3, spent)
+    assert entry_of(decode(BudgetEntry, encode(record_of(entry, 1)))) == entry
+
+
+def test_a_line_of_no_window_is_refused() -> None:
+    record = record_of(Entry(Window("r", "e", "day", 0), "w", 1), 1)
+    record.span = "week"
+    with pytest.raises(CodecError, match="'week' is none of hour, day, rollout"):
+        entry_of(record)
+    assert len(Lines().take(encode(record))) == 1
