@@ -65,6 +65,9 @@ class Failure(StrEnum):
     UNSUPPORTED = "unsupported"  # the candidate's kind can't answer this protocol
     OTHER_MODEL = "other_model"  # the service had asked another model than the rollout's stable one
     NO_CONTENT = "no_content"  # the request was mirrored without its content
+    STOPPED = "stopped"  # calls were stopped by hand
+    OVER_BUDGET = "over_budget"  # what the shadow side may spend was used up
+    CIRCUIT_OPEN = "circuit_open"  # the version did not answer for a while, and was left alone
     SAMPLED_OUT = "sampled_out"  # not in the rollout's own sample
     SIDE_EFFECT = "side_effect"  # to ask it might do more than answer: a tool that the provider runs, …
     OTHER_PARAMETERS = (
@@ -79,6 +82,9 @@ ABSTAINING = frozenset(
         Failure.UNSUPPORTED,
         Failure.OTHER_MODEL,
         Failure.NO_CONTENT,
+        Failure.STOPPED,
+        Failure.OVER_BUDGET,
+        Failure.CIRCUIT_OPEN,
         Failure.SAMPLED_OUT,
         Failure.SIDE_EFFECT,
         Failure.OTHER_PARAMETERS,

@@ -89,6 +89,10 @@ class Book:
             total = total.plus(amount)
         return total
 
+    def windows(self) -> list[Window]:
+        """Of which anything was said."""
+        return sorted({*self._taken, *self._spent})
+
     def forget(self, now: float) -> None:
         """Windows that are over."""
         for windows in (self._taken, self._spent):

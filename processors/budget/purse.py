@@ -78,6 +78,15 @@ class Purse:
         if self._asked.get(entry.window) == entry.number:
             del self._asked[entry.window]
 
+    def waits(self) -> bool:
+        """Whether the log has not answered to all that was asked for."""
+        return any(number > self._book.heard(self._worker) for number in self._asked.values())
+
+    def windows(self, rollout: str, epoch: str) -> list[Window]:
+        """Those of a rollout's epoch in which something was spent or reserved."""
+        known = {*self._spent, *self._reserved}
+        return [window for window in known if (window.rollout, window.epoch) == (rollout, epoch)]
+
     def report(self, now: float) -> list[Entry]:
         """Lines that say what was spent, of each window in which something was; windows that are over are let go."""
         lines = []

@@ -54,9 +54,11 @@ class Breaker:
                 self._close()
             return
         self._failed.append(failed)
-        many = len(self._failed) == self._settings.calls
-        if many and sum(self._failed) >= self._settings.share * len(self._failed):
+        if failed and len(self._failed) == self._settings.calls and self._too_many():
             self._opens_again_at = now + self._open_s
+
+    def _too_many(self) -> bool:
+        return sum(self._failed) >= self._settings.share * len(self._failed)
 
     def _close(self) -> None:
         self._failed.clear()

@@ -14,6 +14,7 @@ import aiohttp
 
 from shadowlane.processors.worker import chat, retry
 from shadowlane.processors.worker.deadline import Deadlines
+from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.schemas.config import Worker
@@ -30,8 +31,13 @@ class Caller:
     It does not bound how many calls run at once: the worker does.
     """
 
-    def __init__(self, worker: Worker, on_attempt: Callable[[], None] = lambda: None) -> None:
-        """Within a running event loop."""
+    def __init__(
+        self, worker: Worker, on_attempt: Callable[[], None] = lambda: None, gate: Gate | None = None
+    ) -> None:
+        """Within a running event loop. Without a gate every call may be made."""
+        self._gate = gate
+        self._loop = asyncio.get_running_loop()
+        self._asking: dict[int, tuple[Question, asyncio.Task[Any]]] = {}  # by id(), each once
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
         self._limits: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
@@ -43,22 +49,44 @@ class Caller:
     async def close(self) -> None:
         await self._session.close()
 
+    def abort(self, stopped: Callable[[str], str]) -> None:
+        """Ends the calls under way of rollouts of which ``stopped`` says why."""
+        for question, task in list(self._asking.values()):
+            if not question.stopped and stopped(question.response.rollout):
+                question.stopped = True
+                task.cancel()
+
     def respond(self, request: MirroredRequest, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The response of the arm that did not serve: asks it, where it may be asked, up to ``max_attempts``.
 
         What is awaited keeps nothing of the request that its response does not. ``latency_ms`` is that of the last
         attempt alone, waits and earlier attempts left out.
         """
-        return self._ask(Question.of(request, plan))
+        question = Question.of(request, plan)
+        if question.refused is None and self._gate is not None:
+            return self._ask(question, self._gate.guarded(plan.rollout, question))
+        return self._ask(question, None)
 
-    async def _ask(self, question: Question) -> Response:
+    async def _ask(self, question: Question, guarded: Guarded | None) -> Response:
         if question.refused is not None:
             return question.answered(question.refused, 0)
         target, number = question.target, 1
+        gate, admission = self._gate, FREE
         deadlines, timeout = self._limits.get(target.timeout_s) or self._limit(target.timeout_s)
         while True:
+            if gate is not None and guarded is not None and not gate.free(guarded):
+                admitted = await gate.admit(guarded, question)
+                if isinstance(admitted, Attempt):
+                    return question.answered(admitted, number - 1)
+                admission = admitted
             self._on_attempt()
             attempt, started = Attempt(), time.perf_counter()
+            reply, received = None, 0
+            task = asyncio.current_task(
+                self._loop
+            )  # to ask which loop it is takes a system call on Python 3.11
+            assert task is not None
+            self._asking[id(question)] = question, task
             try:
                 with deadlines.within():
                     reply = await self._session.post(
@@ -70,9 +98,19 @@ class Caller:
                     )
                     attempt.status = reply.status
                     body = await _body(reply)
+                received = len(body)
                 _read(question.protocol, reply, body, attempt)
             except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
                 _failed(exc, target, attempt)
+            except asyncio.CancelledError:
+                if not question.stopped or task.uncancel():
+                    raise
+                attempt.failure = Failure.STOPPED
+                attempt.message = "calls were stopped while it was asked"
+            finally:
+                del self._asking[id(question)]
+            if gate is not None and guarded is not None:
+                gate.after(guarded, admission, question, attempt, reply, received, len(self._asking))
             attempt.latency_ms = (time.perf_counter() - started) * 1000
             wait = None
             if attempt.again:

@@ -49,6 +49,11 @@ class Pace:
         if retry_after is not None and retry_after <= LONGEST_S:
             self._until = max(self._until, now + retry_after)
 
+    @property
+    def known(self) -> bool:
+        """Whether there ever was a wait."""
+        return self._until > 0
+
     def wait(self, now: float) -> float:
         """Seconds until the next call."""
         return max(0.0, self._until - now)

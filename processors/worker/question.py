@@ -47,6 +47,8 @@ class Question:
     payload: bytes  # the body that is sent; empty where nobody is asked
     response: Response
     refused: Attempt | None = None  # why nobody is asked
+    most_tokens: int | None = None  # of the answer, where the request sets a limit
+    stopped: bool = False  # while it was asked
 
     @classmethod
     def of(cls, request: MirroredRequest, plan: Plan) -> "Question":
@@ -87,7 +89,7 @@ class Question:
         response.fingerprint = fingerprint(body, protocol)
         response.left_out = list(left_out)
         response.request = orjson.Fragment(payload)
-        return cls(target, protocol, payload, response)
+        return cls(target, protocol, payload, response, most_tokens=_most_tokens(body))
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -115,6 +117,18 @@ class Question:
         response.latency_ms = attempt.latency_ms
         response.attempts = attempts
         return response
+
+
+def _most_tokens(body: object) -> int | None:
+    """Of all choices together, where the request limits them."""
+    if not isinstance(body, dict):
+        return None
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        limit = body.get(name)
+        if isinstance(limit, int):
+            choices = body.get("n")
+            return limit * choices if isinstance(choices, int) and choices > 1 else limit
+    return None
 
 
 def _not_asked(

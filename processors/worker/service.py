@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, TypeVarTuple
+from uuid import uuid4
 
 from shadowlane.errors import BrokerError, CodecError, PoisonError
 from shadowlane.processors.arms import check_arm
@@ -21,6 +22,7 @@ from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.processors.worker.caller import Caller
+from shadowlane.processors.worker.gate import Gate
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.reader import Limits, Reader, Work
 from shadowlane.processors.worker.target import Plan
@@ -100,9 +102,10 @@ class ShadowWorker:
 
     def _doing(self) -> str:
         calls, waiting = self.progress.in_flight, len(self._waiting)
-        return (
+        said = (
             f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
         )
+        return "; ".join((said, *self._gate.told())) if self._started else said
 
     def _waits_for(self) -> Waiting:
         if not self._started:
@@ -154,8 +157,10 @@ class ShadowWorker:
             held=lambda: self._producer.queued_bytes > MAX_QUEUED_BYTES,
             turning=self.board.loop("reader", READER_S),
         )
+        self._gate = Gate(self._settings, f"worker-{uuid4().hex}", self._abort)
+        self._caller = Caller(self._settings.worker, self._count_attempt, self._gate)
+        self._gate.start()
         self._started = True
-        self._caller = Caller(self._settings.worker, self._count_attempt)
         try:
             self._reader.start()
             await self._stop.wait()
@@ -181,6 +186,7 @@ class ShadowWorker:
         self.progress.given_back += len(self._running)
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
+        await self._gate.close()
         self._write()
         remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._can_write else 0.0)
         if remaining:
@@ -231,6 +237,9 @@ class ShadowWorker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
         self._start_calls()
+
+    def _abort(self) -> None:
+        self._caller.abort(self._gate.stopped)
 
     def _count_attempt(self) -> None:
         self.progress.attempts += 1

@@ -54,6 +54,9 @@ class Worker(Section):
     retry_max_s: Positive = Field(
         default=30.0, description="longest wait, also where retry-after asks for more"
     )
+    stop_file: str = Field(
+        default="", description="while this file is there, no call is made; its first line says why"
+    )
     drain_s: Annotated[float, Field(ge=0)] = Field(
         default=10.0, description="how long a clean stop waits for calls"
     )

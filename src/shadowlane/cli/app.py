@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from shadowlane import __version__
+from shadowlane.cli.calls_app import calls_app
 from shadowlane.cli.dlq_app import dlq_app
-from shadowlane.cli.options import AsJson, By, ConfigFile
+from shadowlane.cli.options import AnyRollout, AsJson, By, ConfigFile, RolloutName
 from shadowlane.schemas.config import load
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(rollout_app, name="rollout")
 app.add_typer(alerts_app, name="alerts")
 rollout_app.add_typer(export_app, name="export")
+app.add_typer(calls_app, name="calls")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(store_app, name="store")
 app.add_typer(embedded_app, name="embedded")
@@ -49,11 +51,6 @@ PairsPerHour = Annotated[
     float | None, typer.Option(min=1, metavar="N", help="How many will come; else as in recent traffic.")
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why. It stays in the log.")]
-RolloutName = Annotated[
-    str | None, typer.Argument(metavar="ROLLOUT", help="May be left out where there is only one.")
-]
-
-AnyRollout = Annotated[str | None, typer.Argument(metavar="ROLLOUT", help="One alone; else all.")]
 
 
 class Broker(StrEnum):

@@ -15,3 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 By = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who says so; else the user of this session.")
 ]
+RolloutName = Annotated[
+    str | None, typer.Argument(metavar="ROLLOUT", help="May be left out where there is only one.")
+]
+AnyRollout = Annotated[str | None, typer.Argument(metavar="ROLLOUT", help="One alone; else all.")]

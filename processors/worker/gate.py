@@ -1,0 +1,309 @@
+"""Whether a call may be made now: nobody stopped it, its budget has enough, its provider lets itself be asked, and its
+target answers. What may not is a response that says why, and the pair abstains.
+
+Nothing here is looked at before the topics of stops and budgets were read to their end: until then no call is made.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from shadowlane.processors.budget.amounts import NANO, NOTHING, Amount, Limits, cost
+from shadowlane.processors.budget.book import Entry, Span
+from shadowlane.processors.budget.log import Lines, Stops, Writer, follower
+from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
+from shadowlane.processors.worker.breaker import Breaker, BreakerSettings
+from shadowlane.processors.worker.pace import Pace
+from shadowlane.processors.worker.question import Attempt, Question
+from shadowlane.schemas.config import Price, Rollout, Settings, Spend
+from shadowlane.schemas.events import Failure
+
+log = logging.getLogger("shadowlane.worker")
+
+LOOK_S = 0.2  # how often the file is looked for, and who waits looks again
+CLOSE_S = 2.0  # how long an end waits for Kafka
+REPORT_S = 10.0  # how often what was spent is said
+DEAD = frozenset({Failure.TIMEOUT, Failure.CONNECTION})
+
+
+class Guarded:
+    """What is known of one target: of an arm of a rollout."""
+
+    def __init__(self, rollout: Rollout, model: str, prices: dict[str, Price]) -> None:
+        self.rollout = rollout
+        self.epoch = rollout.epoch
+        self.price = prices.get(model)
+        self.limits = limits_of(rollout)
+        self.pace = Pace()
+        self.breaker = Breaker(BreakerSettings())
+
+
+class Admission:
+    """A call that may be made, and what was reserved for it."""
+
+    __slots__ = ("most", "reservation")
+
+    def __init__(self, reservation: Reservation | None, most: Amount) -> None:
+        self.reservation = reservation
+        self.most = most
+
+
+FREE = Admission(None, NOTHING)
+
+
+class Gate:
+    """One worker's. In its event loop, but for what the following threads tell.
+
+    Args:
+        worker: this worker's name in the log of budgets: another one after each start.
+        abort: told that what stops calls has changed, in the event loop.
+    """
+
+    def __init__(self, settings: Settings, worker: str, abort: Callable[[], None]) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._abort = abort
+        self._changed = asyncio.Event()
+        self._stops = Stops(lambda: self._tell(self._stopped))
+        self._lines = Lines(lambda: self._tell(self._changed.set))
+        self._purse = Purse(worker, self._lines.book)
+        kafka = settings.kafka
+        self._writer = Writer(kafka, self._lost)
+        self._followers = [
+            follower(kafka, kafka.topics.stops, self._stops, "stop"),
+            follower(kafka, kafka.topics.budgets, self._lines, "line of the budgets"),
+        ]
+        self._guarded: dict[tuple[str, str], Guarded] = {}
+        self._file = Path(settings.worker.stop_file) if settings.worker.stop_file else None
+        self._file_says: str | None = None
+        self._any_stop = False
+        self._ready = False
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        for each in self._followers:
+            each.start()
+        self._watching = self._loop.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Says what was spent, gives back what was not, once all calls are over."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        deadline = time.monotonic() + CLOSE_S
+        while self._purse.waits() and time.monotonic() < deadline:
+            await self._wait(LOOK_S)
+        now = time.time()
+        with self._lines.lock:
+            lines = [*self._purse.report(now), *self._purse.give_back(self._windows())]
+        self._writer.budgets(lines, now)
+        await asyncio.to_thread(self._writer.close, CLOSE_S)
+        for each in self._followers:
+            await asyncio.to_thread(each.stop, CLOSE_S)
+
+    def stopped(self, rollout: str) -> str:
+        """Who stops this rollout's calls, and why; ``""`` where nobody does."""
+        if self._file_says is not None:
+            return f"stopped by the file {self._file}" + (f": {self._file_says}" if self._file_says else "")
+        stop = self._stops.of(rollout)
+        if stop is None:
+            return ""
+        return f"stopped by {stop.by or 'somebody'}" + (f": {stop.why}" if stop.why else "")
+
+    def told(self) -> Iterator[str]:
+        """What is not as usual, for people."""
+        if not self._ready:
+            yield "no call is made before the stops and the budgets are read"
+        for rollout in self._settings.rollouts:
+            if why := self.stopped(rollout.name):
+                yield f"calls of rollout {rollout.name} are {why}"
+        for (rollout_name, arm), guarded in self._guarded.items():
+            if not guarded.breaker.closed():
+                yield f"the {arm} version of rollout {rollout_name} does not answer, and is asked now and then"
+            if (wait := guarded.pace.wait(time.time())) > 0:
+                yield f"the {arm} version of rollout {rollout_name} takes no calls for {wait:.0f} s"
+
+    def guarded(self, rollout: Rollout, question: Question) -> Guarded:
+        key = rollout.name, question.target.arm.value
+        found = self._guarded.get(key)
+        if found is None:
+            model = question.target.version.model
+            found = self._guarded[key] = Guarded(rollout, model, dict(self._settings.prices))
+        return found
+
+    def free(self, guarded: Guarded) -> bool:
+        """Whether a call may be made without a look at anything else: nearly always, and at no cost."""
+        return (
+            self._ready
+            and not self._any_stop
+            and not guarded.limits
+            and not guarded.pace.known
+            and guarded.breaker.closed()
+        )
+
+    async def admit(self, guarded: Guarded, question: Question) -> Admission | Attempt:
+        """Waits where waiting helps; an attempt that failed says why there is no call."""
+        name = guarded.rollout.name
+        while True:
+            if not self._ready:
+                await self._wait(LOOK_S)
+                continue
+            if why := self.stopped(name):
+                return Attempt(failure=Failure.STOPPED, message=f"calls are {why}")
+            now = time.time()
+            if (wait := guarded.pace.wait(now)) > 0:
+                await self._wait(min(wait, LOOK_S))
+                continue
+            admission = FREE
+            if guarded.limits:
+                most = most_of(question, guarded)
+                with self._lines.lock:
+                    answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, now)
+                if isinstance(answer, Exhausted):
+                    return Attempt(failure=Failure.OVER_BUDGET, message=f"the budget: {answer.why}")
+                if isinstance(answer, Later):
+                    self._writer.budgets(answer.entries, now)
+                    await self._wait(LOOK_S)
+                    continue
+                admission = Admission(answer, most)
+            if not guarded.breaker.passes(now):
+                self._settle(admission, NOTHING)
+                return Attempt(
+                    failure=Failure.CIRCUIT_OPEN,
+                    message="it did not answer for a while: it is asked now and then",
+                )
+            return admission
+
+    def after(
+        self,
+        guarded: Guarded,
+        admission: Admission,
+        question: Question,
+        attempt: Attempt,
+        reply: aiohttp.ClientResponse | None,
+        received: int,
+        in_flight: int,
+    ) -> None:
+        """What became of a call that was admitted. ``received``: bytes of the answer's body."""
+        now = time.time()
+        if attempt.failure is not Failure.STOPPED:
+            guarded.breaker.told(attempt.failure in DEAD or attempt.status >= 500, now)
+        if reply is not None:
+            guarded.pace.learn(reply.headers, in_flight, now)
+        if attempt.failure is Failure.THROTTLED:
+            guarded.pace.refused(attempt.retry_after, now)
+        if admission.reservation is not None:
+            self._settle(admission, spent_by(question, attempt, admission.most, guarded.price, received))
+
+    def _settle(self, admission: Admission, actual: Amount) -> None:
+        if admission.reservation is not None:
+            with self._lines.lock:
+                self._purse.settle(admission.reservation, actual)
+            self._changed.set()
+
+    def _lost(self, entry: Entry) -> None:
+        with self._lines.lock:
+            self._purse.lost(entry)
+
+    def _stopped(self) -> None:
+        self._any_stop = self._file_says is not None or bool(self._stops.all())
+        self._changed.set()
+        self._abort()
+
+    def _tell(self, function: Callable[[], object]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until something has changed, or so long."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _watch(self) -> None:
+        report_at = time.monotonic() + REPORT_S
+        while True:
+            if not self._ready and all(each.ready.is_set() for each in self._followers):
+                self._ready = True
+                self._changed.set()
+            says = await asyncio.to_thread(said_in, self._file) if self._file else None
+            if says != self._file_says:
+                self._file_says = says
+                what = "is gone: calls go on" if says is None else "is there: calls are stopped"
+                log.warning("the file %s %s", self._file, what)
+                self._stopped()
+            self._writer.poll()
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + REPORT_S
+                now = time.time()
+                with self._lines.lock:
+                    self._lines.book.forget(now)
+                    lines = self._purse.report(now)
+                self._writer.budgets(lines, now)
+            await asyncio.sleep(LOOK_S)
+
+    def _windows(self) -> dict[Any, Limits]:
+        return {
+            window: guarded.limits[window.span]
+            for guarded in self._guarded.values()
+            for window in self._purse.windows(guarded.rollout.name, guarded.epoch)
+            if window.span in guarded.limits
+        }
+
+
+def limits_of(rollout: Rollout) -> dict[Span, Limits]:
+    """Of each window that has any."""
+    found: dict[Span, Limits] = {}
+    windows: tuple[tuple[Span, Spend | None], ...] = (
+        ("hour", rollout.budget.hour),
+        ("day", rollout.budget.day),
+        ("rollout", rollout.budget.rollout),
+    )
+    for span, spend in windows:
+        if spend is not None:
+            dollars = None if spend.dollars is None else int(spend.dollars * NANO)
+            found[span] = Limits(dollars, spend.tokens, spend.calls, spend.bytes)
+    return found
+
+
+def most_of(question: Question, guarded: Guarded) -> Amount:
+    """What a call may cost at most: no token is shorter than a byte. An answer's bytes are known after it."""
+    sent = len(question.payload)
+    answered = question.most_tokens or guarded.rollout.budget.max_output_tokens
+    price = guarded.price
+    dollars = 0 if price is None else cost(sent, answered, price.input, price.output)
+    return Amount(dollars, sent + answered, 1, sent)
+
+
+def spent_by(
+    question: Question, attempt: Attempt, most: Amount, price: Price | None, received: int
+) -> Amount:
+    """What a call cost, as its answer counts it. Of one that nobody knows the end of, all that was reserved."""
+    size = len(question.payload) + received
+    answer = attempt.answer
+    if answer is not None and answer.input_tokens is not None and answer.output_tokens is not None:
+        asked, answered = answer.input_tokens, answer.output_tokens
+        dollars = 0 if price is None else cost(asked, answered, price.input, price.output)
+        return Amount(dollars, asked + answered, 1, size)
+    if attempt.failure is not None and attempt.status >= 300:
+        return Amount(0, 0, 1, size)
+    return Amount(most.nanodollars, most.tokens, 1, size)
+
+
+def said_in(file: Path | None) -> str | None:
+    """The first line of a file that stops all calls by being there; None where it is not."""
+    try:
+        with open(file or "", encoding="utf-8", errors="replace") as opened:
+            return " ".join(opened.readline(500).split())
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return "it can't be read"  # it is there

@@ -1,0 +1,203 @@
+"""Stops, budgets and breakers on real workers: what they hold back, how fast, and what they have spent."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from shadowlane.cli.app import app
+from shadowlane.processors.budget.log import Lines, Writer, follower
+from shadowlane.processors.worker.gate import said_in
+from shadowlane.schemas.config import Kafka
+from shadowlane.schemas.events import Stop
+from tests.processors.worker.fake_candidate import FakeCandidate
+from tests.processors.worker.scene import Scene, request
+from tests.services import KafkaAddress
+
+Stage = Callable[..., Scene]
+
+
+@pytest.fixture
+def stage(
+    tmp_path: Path, kafka: KafkaAddress, candidate: FakeCandidate, request: pytest.FixtureRequest
+) -> Iterator[Stage]:
+    scenes = []
+
+    def build(**sections: Any) -> Scene:
+        prefix = f"{request.function.__name__.replace('_', '-')[:60]}-{uuid4().hex[:8]}"
+        scenes.append(Scene(tmp_path, kafka, prefix, candidate.base_url, **sections))
+        return scenes[-1]
+
+    yield build
+    for scene in scenes:
+        scene.close()
+
+
+def stop(kafka: Kafka, *, stopped: bool, rollout: str = "") -> None:
+    writer = Writer(kafka)
+    writer.stop(Stop(ts=int(time.time() * 1000), rollout=rollout, stopped=stopped, by="ann", why="bills"), 30)
+
+
+def errors(scene: Scene) -> dict[str, str]:
+    return {name: responses[0].error for name, responses in scene.responses.items()}
+
+
+@pytest.mark.parametrize("way", ["command", "file"])
+def test_a_stop_ends_what_is_under_way_and_no_call_follows(
+    stage: Stage, candidate: FakeCandidate, tmp_path: Path, way: str
+) -> None:
+    file = tmp_path / "stop"
+    scene = stage(worker={"concurrency": 4, "stop_file": str(file)})
+    scene.write(*(request(f"held{n}", "held") for n in range(4)))
+    worker = scene.start()
+    candidate.wait_for_calls(4)
+    if way == "file":
+        file.write_text("too dear\n")
+    else:
+        stop(scene.kafka, stopped=True)
+    scene.read_until(lambda: len(scene.responses) == 4)  # though the candidate holds them still
+    scene.write(*(request(f"later{n}") for n in range(5)))
+    scene.read_until(lambda: len(scene.responses) == 9)
+    assert set(errors(scene).values()) == {"stopped"}
+    message = scene.responses["later0"][0].error_message
+    assert message == {"file": f"calls are stopped by the file {file}: too dear"}.get(
+        way, "calls are stopped by ann: bills"
+    )
+    assert candidate.calls.total() == 4
+    if way == "file":
+        file.unlink()
+    else:
+        stop(scene.kafka, stopped=False)
+    for number in range(1000):  # until it is heard
+        name = f"again{number}"
+        scene.write(request(name))
+        scene.read_until(partial(scene.responses.__contains__, name))
+        if not errors(scene)[name]:
+            break
+    assert scene.terminate(worker) == 0
+
+
+def test_a_stop_of_one_rollout_leaves_the_others_alone(stage: Stage, candidate: FakeCandidate) -> None:
+    rollouts = [
+        {
+            "name": name,
+            "match": {"service": name},
+            "stable": {"model": "old"},
+            "candidate": {"base_url": candidate.base_url, "model": "new"},
+        }
+        for name in ("s", "t")
+    ]
+    scene = stage(rollouts=rollouts)
+    stop(scene.kafka, stopped=True, rollout="t")
+    scene.start()
+    scene.write(
+        request("a"), request("b", service="t")
+    )  # a worker that starts knows of the stop before its first call
+    scene.read_until(lambda: len(scene.responses) == 2)
+    assert errors(scene) == {"a": "", "b": "stopped"}
+    assert candidate.calls.total() == 1
+
+
+def test_four_workers_and_kills_do_not_spend_more_than_the_budget(
+    stage: Stage, candidate: FakeCandidate
+) -> None:
+    rollout = {
+        "name": "r",
+        "match": {"service": "s"},
+        "stable": {"model": "old"},
+        "candidate": {"base_url": candidate.base_url, "model": "new"},
+        "budget": {"rollout": {"calls": 100}},
+    }
+    scene = stage(rollouts=[rollout], worker={"concurrency": 3})
+    workers = [scene.start() for _ in range(4)]
+    for number in range(200):
+        scene.write(request(f"q{number}", "slow"), one_by_one=True)
+        if number in (40, 60):
+            workers[number % 4].kill()
+            workers.append(scene.start())
+    scene.read_until(lambda: len(scene.responses) == 200)
+    found = [error for error in errors(scene).values()]
+    assert set(found) == {"", "over_budget"}
+    assert candidate.calls.total() <= 100
+    # What the killed ones had taken is gone with them: some blocks of 64 each.
+    assert candidate.calls.total() >= 70
+    assert "the rollout is used up" in next(
+        r[0].error_message for r in scene.responses.values() if r[0].error == "over_budget"
+    )
+
+
+def test_what_was_spent_is_told_and_what_was_not_given_back(stage: Stage, candidate: FakeCandidate) -> None:
+    rollout = {
+        "name": "r",
+        "match": {"service": "s"},
+        "stable": {"model": "old"},
+        "candidate": {"base_url": candidate.base_url, "model": "new"},
+        "budget": {"day": {"tokens": 10_000, "calls": 1000}},
+    }
+    scene = stage(rollouts=[rollout])
+    scene.write(*(request(f"q{number}") for number in range(30)))
+    worker = scene.start()
+    scene.read_until(lambda: len(scene.responses) == 30)
+    assert scene.terminate(worker) == 0
+    heard = threading.Event()
+    lines = Lines(heard.set)
+    follows = follower(scene.kafka, scene.kafka.topics.budgets, lines, "line")
+    follows.start()
+    try:
+        assert follows.ready.wait(30)
+        (window,) = lines.book.windows()
+        assert lines.book.spent(window)[1:3] == (300, 30)  # ten tokens each, as the answers say
+        assert lines.book.free(window) == 64 - 2  # of 10,000 tokens 300 are two blocks
+    finally:
+        follows.stop(10)
+
+
+def test_a_candidate_that_does_not_answer_is_left_alone(stage: Stage, candidate: FakeCandidate) -> None:
+    scene = stage(worker={"concurrency": 8, "max_attempts": 1})
+    scene.write(*(request(f"q{number}", "broken") for number in range(120)))
+    scene.start()
+    scene.read_until(lambda: len(scene.responses) == 120)
+    found = list(errors(scene).values())
+    assert set(found) == {"http", "circuit_open"}
+    assert 50 <= candidate.calls.total() < 70
+
+
+def test_what_a_stop_file_says(tmp_path: Path) -> None:
+    assert said_in(tmp_path / "none") is None
+    (tmp_path / "empty").touch()
+    assert said_in(tmp_path / "empty") == ""
+    (tmp_path / "two").write_bytes(b"  too \x1b[31m dear \xff\nmore")
+    assert said_in(tmp_path / "two") == "too \x1b[31m dear �"
+    assert said_in(tmp_path) == "it can't be read"
+
+
+def test_the_switch_by_its_commands(stage: Stage, candidate: FakeCandidate) -> None:
+    scene = stage()
+
+    def calls(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["calls", *arguments, "--config", str(scene.file)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert calls("list") == "nothing is stopped\n"
+    assert calls("stop", "r", "--why", "too dear", "--by", "ann") == (
+        "calls of rollout r are stopped, in each worker within a second\n"
+    )
+    scene.write(request("a"))
+    worker = scene.start()
+    scene.read_until(lambda: len(scene.responses) == 1)
+    assert scene.responses["a"][0].error_message == "calls are stopped by ann: too dear"
+    assert "too dear" in calls("list")
+    calls("stop")
+    assert "calls of all rollouts are stopped still" in calls("start", "r")
+    assert calls("start") == "calls of all rollouts go on, in each worker within a second\n"
+    assert calls("list") == "nothing is stopped\n"
+    assert scene.terminate(worker) == 0
+    unknown = CliRunner().invoke(app, ["calls", "stop", "x", "--config", str(scene.file)])
+    assert unknown.exit_code
