@@ -31,6 +31,11 @@ class Breaker:
     def closed(self) -> bool:
         return self._opens_again_at is None
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is closed, and none of the last calls failed."""
+        return self._opens_again_at is None and True not in self._failed
+
     def passes(self, now: float) -> bool:
         """Whether a call may be made now. Who is let through while it is not closed is the one that tries, and
         must tell what became of it."""

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from shadowlane.processors.worker import chat, retry
-from shadowlane.processors.worker.deadline import Deadlines
+from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Plan, Target
@@ -36,8 +36,6 @@ class Caller:
     ) -> None:
         """Within a running event loop. Without a gate every call may be made."""
         self._gate = gate
-        self._loop = asyncio.get_running_loop()
-        self._asking: dict[int, tuple[Question, asyncio.Task[Any]]] = {}  # by id(), each once
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
         self._limits: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
@@ -51,10 +49,8 @@ class Caller:
 
     def abort(self, stopped: Callable[[str], str]) -> None:
         """Ends the calls under way of rollouts of which ``stopped`` says why."""
-        for question, task in list(self._asking.values()):
-            if not question.stopped and stopped(question.response.rollout):
-                question.stopped = True
-                task.cancel()
+        for deadlines, _ in self._limits.values():
+            deadlines.stop(lambda question: bool(stopped(question.response.rollout)))
 
     def respond(self, request: MirroredRequest, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The response of the arm that did not serve: asks it, where it may be asked, up to ``max_attempts``.
@@ -74,7 +70,7 @@ class Caller:
         gate, admission = self._gate, FREE
         deadlines, timeout = self._limits.get(target.timeout_s) or self._limit(target.timeout_s)
         while True:
-            if gate is not None and guarded is not None and not gate.free(guarded):
+            if gate is not None and guarded is not None and not (gate.open and guarded.calm):
                 admitted = await gate.admit(guarded, question)
                 if isinstance(admitted, Attempt):
                     return question.answered(admitted, number - 1)
@@ -82,13 +78,8 @@ class Caller:
             self._on_attempt()
             attempt, started = Attempt(), time.perf_counter()
             reply, received = None, 0
-            task = asyncio.current_task(
-                self._loop
-            )  # to ask which loop it is takes a system call on Python 3.11
-            assert task is not None
-            self._asking[id(question)] = question, task
             try:
-                with deadlines.within():
+                with deadlines.within(question):
                     reply = await self._session.post(
                         target.url,
                         data=aiohttp.BytesPayload(question.payload),
@@ -102,15 +93,11 @@ class Caller:
                 _read(question.protocol, reply, body, attempt)
             except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
                 _failed(exc, target, attempt)
-            except asyncio.CancelledError:
-                if not question.stopped or task.uncancel():
-                    raise
+            except StoppedError:
                 attempt.failure = Failure.STOPPED
                 attempt.message = "calls were stopped while it was asked"
-            finally:
-                del self._asking[id(question)]
-            if gate is not None and guarded is not None:
-                gate.after(guarded, admission, question, attempt, reply, received, len(self._asking))
+            if gate is not None and guarded is not None and guarded.looks(attempt):
+                gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
             attempt.latency_ms = (time.perf_counter() - started) * 1000
             wait = None
             if attempt.again:

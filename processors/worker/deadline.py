@@ -1,6 +1,7 @@
 """Ends what takes longer than it may, with one timer for all calls: one for each is a tenth of what a call costs."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -19,8 +20,19 @@ class Deadlines:
         self._open: dict[_Within, None] = {}  # in the order of their ends
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self) -> "_Within":
-        return _Within(self)
+    def within(self, what: object = None) -> "_Within":
+        """``what`` is it that takes so long, for :meth:`stop`."""
+        return _Within(self, what)
+
+    def stop(self, chosen: Callable[[Any], bool]) -> None:
+        """Ends at once what is open and ``chosen``: there StoppedError is raised."""
+        for one in [one for one in self._open if chosen(one.what)]:
+            del self._open[one]
+            one.stop()
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
 
     def begin(self, one: "_Within") -> asyncio.Task[Any]:
         task = asyncio.current_task(self._loop)  # to ask which loop it is takes a system call on Python 3.11
@@ -42,16 +54,25 @@ class Deadlines:
         self._timer = None if first is None else self._loop.call_at(first.ends, self._end_late)
 
 
-class _Within:
-    __slots__ = ("_cancelling", "_deadlines", "_late", "_task", "ends")
+class StoppedError(Exception):
+    """It was stopped before it was done."""
 
-    def __init__(self, deadlines: Deadlines) -> None:
+
+class _Within:
+    __slots__ = ("_cancelling", "_deadlines", "_end", "_task", "ends", "what")
+
+    def __init__(self, deadlines: Deadlines, what: object) -> None:
         self._deadlines = deadlines
-        self._late = False
+        self._end: type[Exception] | None = None  # what to raise in place of the cancellation that is ours
         self.ends = 0.0
+        self.what = what
 
     def expire(self) -> None:
-        self._late = True
+        self._end = TimeoutError
+        self._task.cancel()
+
+    def stop(self) -> None:
+        self._end = StoppedError
         self._task.cancel()
 
     def __enter__(self) -> None:
@@ -63,5 +84,5 @@ class _Within:
     ) -> None:
         self._deadlines.end(self)
         # Where someone else cancelled the task as well, it stays cancelled.
-        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+        if self._end and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise self._end from error

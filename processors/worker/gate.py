@@ -7,7 +7,7 @@ Nothing here is looked at before the topics of stops and budgets were read to th
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ log = logging.getLogger("shadowlane.worker")
 
 LOOK_S = 0.2  # how often the file is looked for, and who waits looks again
 CLOSE_S = 2.0  # how long an end waits for Kafka
+SEEN_EVERY = 50  # calls
 REPORT_S = 10.0  # how often what was spent is said
 DEAD = frozenset({Failure.TIMEOUT, Failure.CONNECTION})
 
@@ -34,13 +35,30 @@ DEAD = frozenset({Failure.TIMEOUT, Failure.CONNECTION})
 class Guarded:
     """What is known of one target: of an arm of a rollout."""
 
-    def __init__(self, rollout: Rollout, model: str, prices: dict[str, Price]) -> None:
+    def __init__(self, rollout: Rollout, arm: str, model: str, prices: Mapping[str, Price]) -> None:
         self.rollout = rollout
+        self.arm = arm
         self.epoch = rollout.epoch
         self.price = prices.get(model)
         self.limits = limits_of(rollout)
         self.pace = Pace()
         self.breaker = Breaker(BreakerSettings())
+        self.calm = not self.limits
+        """Whether there is nothing to be looked at before a call: nearly always, and it costs nothing then."""
+        self._unseen = 0
+
+    def looks(self, attempt: Attempt) -> bool:
+        """Whether what became of a call is looked at: of calls that go well, while all is calm, one in so many, for
+        the headers that its provider may send."""
+        self._unseen -= 1
+        if self.calm and attempt.failure is None and self._unseen > 0:
+            return False
+        self._unseen = SEEN_EVERY
+        return True
+
+    def settle(self) -> None:
+        """What was looked at has changed."""
+        self.calm = not self.limits and not self.pace.known and self.breaker.calm
 
 
 class Admission:
@@ -78,10 +96,11 @@ class Gate:
             follower(kafka, kafka.topics.stops, self._stops, "stop"),
             follower(kafka, kafka.topics.budgets, self._lines, "line of the budgets"),
         ]
-        self._guarded: dict[tuple[str, str], Guarded] = {}
+        self._guarded: dict[int, Guarded] = {}  # by id() of the target, which lives as long as the worker
         self._file = Path(settings.worker.stop_file) if settings.worker.stop_file else None
         self._file_says: str | None = None
-        self._any_stop = False
+        self.open = False
+        """Whether nobody stops any calls, and that is known."""
         self._ready = False
         self._watching: asyncio.Task[None] | None = None
 
@@ -122,29 +141,20 @@ class Gate:
         for rollout in self._settings.rollouts:
             if why := self.stopped(rollout.name):
                 yield f"calls of rollout {rollout.name} are {why}"
-        for (rollout_name, arm), guarded in self._guarded.items():
+        for guarded in list(self._guarded.values()):
+            whose = f"the {guarded.arm} version of rollout {guarded.rollout.name}"
             if not guarded.breaker.closed():
-                yield f"the {arm} version of rollout {rollout_name} does not answer, and is asked now and then"
+                yield f"{whose} does not answer, and is asked now and then"
             if (wait := guarded.pace.wait(time.time())) > 0:
-                yield f"the {arm} version of rollout {rollout_name} takes no calls for {wait:.0f} s"
+                yield f"{whose} takes no calls for {wait:.0f} s"
 
     def guarded(self, rollout: Rollout, question: Question) -> Guarded:
-        key = rollout.name, question.target.arm.value
-        found = self._guarded.get(key)
+        found = self._guarded.get(id(question.target))
         if found is None:
-            model = question.target.version.model
-            found = self._guarded[key] = Guarded(rollout, model, dict(self._settings.prices))
+            target = question.target
+            found = Guarded(rollout, target.arm.value, target.version.model, self._settings.prices)
+            self._guarded[id(target)] = found
         return found
-
-    def free(self, guarded: Guarded) -> bool:
-        """Whether a call may be made without a look at anything else: nearly always, and at no cost."""
-        return (
-            self._ready
-            and not self._any_stop
-            and not guarded.limits
-            and not guarded.pace.known
-            and guarded.breaker.closed()
-        )
 
     async def admit(self, guarded: Guarded, question: Question) -> Admission | Attempt:
         """Waits where waiting helps; an attempt that failed says why there is no call."""
@@ -197,6 +207,7 @@ class Gate:
             guarded.pace.learn(reply.headers, in_flight, now)
         if attempt.failure is Failure.THROTTLED:
             guarded.pace.refused(attempt.retry_after, now)
+        guarded.settle()
         if admission.reservation is not None:
             self._settle(admission, spent_by(question, attempt, admission.most, guarded.price, received))
 
@@ -211,7 +222,7 @@ class Gate:
             self._purse.lost(entry)
 
     def _stopped(self) -> None:
-        self._any_stop = self._file_says is not None or bool(self._stops.all())
+        self.open = self._ready and self._file_says is None and not self._stops.all()
         self._changed.set()
         self._abort()
 
@@ -233,7 +244,7 @@ class Gate:
         while True:
             if not self._ready and all(each.ready.is_set() for each in self._followers):
                 self._ready = True
-                self._changed.set()
+                self._stopped()
             says = await asyncio.to_thread(said_in, self._file) if self._file else None
             if says != self._file_says:
                 self._file_says = says

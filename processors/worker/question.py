@@ -48,7 +48,6 @@ class Question:
     response: Response
     refused: Attempt | None = None  # why nobody is asked
     most_tokens: int | None = None  # of the answer, where the request sets a limit
-    stopped: bool = False  # while it was asked
 
     @classmethod
     def of(cls, request: MirroredRequest, plan: Plan) -> "Question":
