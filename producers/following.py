@@ -6,7 +6,7 @@ data, or was replaced, counts its offsets anew. So what is read must do no harm 
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import confluent_kafka
@@ -28,7 +28,7 @@ REREAD_S = 3.0  # the topic is begun again so often at most
 class Takes(Protocol):
     """Who is told what is read, in the follower's thread."""
 
-    def take(self, envelope: bytes | None) -> list[str]:
+    def take(self, envelope: bytes | None, key: bytes | None) -> list[str]:
         """Takes one message; gives what is wrong with those of its lines that can't be read."""
         ...
 
@@ -46,6 +46,10 @@ class Follower:
         log: gets what is wrong.
         name: of the Kafka client and of the thread.
         what: the topic's records are called in the log.
+        begun: told, in the follower's thread, whenever reading begins at the beginning.
+        whole_s: no offset may be missing before a message that is younger than so many seconds: the one that is may
+            come still, or was skipped, and so all is read again. Of older ones those are missing that were compacted
+            away. None: it does no harm to miss one.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Follower:
         *,
         name: str = "shadowlane-router",
         what: str = "state of a rollout",
+        begun: Callable[[], None] = lambda: None,
+        whole_s: float | None = None,
     ) -> None:
         self.ready = threading.Event()  # once the topic was read to its end
         self.contact: float | None = None  # time.monotonic() when Kafka answered last
@@ -67,6 +73,10 @@ class Follower:
         self._log = log
         self._stop = threading.Event()
         self._lost = False
+        self._begun = begun
+        self._whole_s = whole_s
+        self._next: dict[int, int] = {}  # partition: the offset of its next message
+        self._missed = False  # nothing more is taken before all is read again
         self._ends: set[int] = set()  # partitions that are not read to their end yet
         self._options: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
@@ -142,13 +152,17 @@ class Follower:
 
     def _begin(self, consumer: Consumer, partitions: set[int]) -> None:
         self._ends = set(partitions)
+        self._next, self._missed = {}, False
+        self._begun()
         consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in sorted(partitions)])
 
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is None:
             self.contact = time.monotonic()
-            for wrong in self._known.take(message.value()):
+            if self._misses(message):
+                return
+            for wrong in self._known.take(message.value(), message.key()):
                 place = f"{self._topic} [{message.partition()}] at {message.offset()}"
                 self._log.problem("bad_record", f"{place} is no {self._what}, and is left out: {wrong}")
         elif error.code() == KafkaError._PARTITION_EOF:
@@ -159,6 +173,22 @@ class Follower:
             self._on_error(error)
             if error.fatal():
                 raise confluent_kafka.KafkaException(error)
+
+    def _misses(self, message: Message) -> bool:
+        """Whether one before it is missing that ought to be there."""
+        if self._whole_s is None or self._missed:
+            return self._missed
+        partition, offset = message.partition() or 0, message.offset() or 0
+        expected = self._next.get(partition, 0)
+        self._next[partition] = offset + 1
+        # Kafka's clock or the writer's, whichever the topic has: both are the time of writing, but for some seconds.
+        age = time.time() - message.timestamp()[1] / 1000
+        if offset != expected and age < self._whole_s:
+            self._missed = self._lost = True
+            self._log.problem(
+                "gap", f"{self._topic} [{partition}] goes from {expected} to {offset}: read again"
+            )
+        return self._missed
 
     def _on_error(self, error: KafkaError) -> None:
         """Whatever it is, Kafka is asked again, and read from the beginning once it answers."""

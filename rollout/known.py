@@ -19,7 +19,7 @@ class Known:
         self.routes: dict[str, Route] = {}
         self.counts: Counter[str] = Counter()
 
-    def take(self, envelope: bytes | None) -> list[str]:
+    def take(self, envelope: bytes | None, key: bytes | None = None) -> list[str]:
         """Takes the states of one message; gives what is wrong with the lines that are none.
 
         A state that is not newer than the known one is left out: ``counts`` has ``repeated`` (the same ``seq``

@@ -304,11 +304,12 @@ class BudgetEntry:
     epoch: str
     span: str  # hour, day, rollout
     start: int  # of the window, Unix seconds; 0 of a rollout's
-    blocks: int = 0  # taken; below zero: given back
-    spent_nanodollars: int | None = None  # by this worker in this window so far; None of a line that takes
-    spent_tokens: int = 0
-    spent_calls: int = 0
-    spent_bytes: int = 0
+    # Each by measure: nanodollars, tokens, calls, bytes.
+    take: dict[str, int] = field(default_factory=dict)  # asked for; below zero: given back
+    limits: dict[str, int] = field(
+        default_factory=dict
+    )  # what the window has; a measure without one has no limit
+    spent: dict[str, int] | None = None  # by this worker in this window so far; None of a line that takes
     schema_version: int = SCHEMA_VERSION
 
 

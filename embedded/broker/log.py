@@ -53,6 +53,8 @@ class PartitionLog:
 
     batches: list[Batch] = field(default_factory=list)
     bytes: int = 0
+    begins: int = 0
+    """The offset that the first batch has, once it is there: of several producers' first ones any may come first."""
     _until: float = 0.0  # the time at which `_now` becomes `_before`
     _now: tuple[int, int] | None = None  # the first and the last offset that were read in this SEEN_S
     _before: tuple[int, int] | None = None  # and in the one before it
@@ -92,6 +94,8 @@ class PartitionLog:
     def trim(self, count: int) -> list[Batch]:
         """Forgets the first ``count`` batches, and gives them."""
         gone, self.batches = self.batches[:count], self.batches[count:]
+        if gone:
+            self.begins = self.batches[0].base if self.batches else gone[-1].end
         self.bytes -= sum(batch.size for batch in gone)
         return gone
 
@@ -148,10 +152,10 @@ class PartitionLog:
     def _contiguous(self, now: float) -> int:
         """How many batches, from the first on, have no hole before them that may yet be filled."""
         end = len(self.batches)
-        for at in range(end - 1, 0, -1):
-            batch, before = self.batches[at], self.batches[at - 1]
+        for at in range(end - 1, -1, -1):
+            batch, before = self.batches[at], self.batches[at - 1].end if at else self.begins
             if now - batch.stamp >= HOLE_S:
                 break
-            if batch.base > before.end:
+            if batch.base > before:
                 end = at
         return end

@@ -280,6 +280,7 @@ class Objects:
             self._keep(name, body)
         for log in self._logs.values():
             log.batches.sort()
+            log.begins = log.batches[0].base
         for name, document in list(self._documents.items()):
             if match := _OFFSET.fullmatch(name):
                 self._learn(match[1], (match[2], int(match[3])), document.body)

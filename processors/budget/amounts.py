@@ -31,27 +31,24 @@ class Limits(NamedTuple):
     calls: int | None = None
     bytes: int | None = None
 
-    def blocks_for(self, amount: Amount, blocks: int) -> int:
-        """How many of the window's ``blocks`` equal parts hold ``amount``; more than ``blocks`` where none do."""
-        return max(
-            (_parts(of, limit, blocks) for of, limit in zip(amount, self, strict=True) if limit is not None),
-            default=0,
-        )
-
     def exceeded_by(self, amount: Amount) -> str:
-        """The measure of which ``amount`` is more than the whole window has; ``""`` if it has enough of all."""
+        """The measure of which ``amount`` has more than there may be; ``""`` where there is none."""
         for name, of, limit in zip(Amount._fields, amount, self, strict=True):
             if limit is not None and of > limit:
                 return name
         return ""
 
+    def left(self, taken: Amount) -> "Limits":
+        """What is left of it; below zero where more was taken."""
+        return Limits(*(None if most is None else most - of for most, of in zip(self, taken, strict=True)))
 
-def _parts(amount: int, limit: int, blocks: int) -> int:
-    if amount <= 0:
-        return 0
-    if limit <= 0:
-        return blocks + 1
-    return -(-amount * blocks // limit)  # rounded up: a part of a block is one
+    def limited(self, amount: Amount) -> Amount:
+        """Of ``amount`` what is above zero, in the measures that have a limit."""
+        return Amount(*(0 if most is None else max(0, of) for most, of in zip(self, amount, strict=True)))
+
+    def part(self, parts: int) -> Amount:
+        """One of so many equal parts of it, rounded down."""
+        return Amount(*(0 if most is None else most // parts for most in self))
 
 
 def cost(input_tokens: int, output_tokens: int, input_price: float, output_price: float) -> int:

@@ -1,5 +1,6 @@
 """The budgets' log on Kafka, and the stops': read whole by each worker, written a line at a time."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import KafkaError, Producer
 
 from shadowlane.errors import BrokerError, CodecError
-from shadowlane.processors.budget.amounts import Amount
+from shadowlane.processors.budget.amounts import Amount, Limits
 from shadowlane.processors.budget.book import SECONDS, Book, Entry, Span, Window
 from shadowlane.processors.kafka import producer_options
 from shadowlane.producers.following import Follower
@@ -22,6 +23,9 @@ from shadowlane.schemas.events import BudgetEntry, Stop
 log = logging.getLogger("shadowlane.budget")
 
 SPANS: Mapping[str, Span] = {span: span for span in (*SECONDS, "rollout")}
+WHOLE_S = 30.0
+"""A line younger than that is of use only to who has read all before it. The embedded broker shows a line whose
+predecessor is not there yet, if it ever does, after 10 s."""
 READ_S = 0.05  # how long Kafka waits for more before it answers: calls wait for these lines
 
 
@@ -32,9 +36,24 @@ class Lines:
         """``heard``: told after each message that had lines, in the reading thread."""
         self.book = Book()
         self.lock = threading.Lock()
+        self._keys: dict[bytes, Window] = {}
         self._heard = heard
 
-    def take(self, envelope: bytes | None) -> list[str]:
+    def begin(self) -> None:
+        """All is read again."""
+        with self.lock:
+            self.book.begin()
+            self._keys.clear()
+
+    def forget(self, now: float) -> list[bytes]:
+        """The windows that are over; gives the keys of their lines, for the topic to forget. ``lock`` held."""
+        self.book.forget(now)
+        over = [key for key, window in self._keys.items() if window.over(now)]
+        for key in over:
+            del self._keys[key]
+        return over
+
+    def take(self, envelope: bytes | None, key: bytes | None = None) -> list[str]:
         """As :class:`~shadowlane.producers.following.Takes`."""
         entries, wrong = [], []
         for _, line in unpack(envelope):
@@ -42,9 +61,13 @@ class Lines:
                 entries.append(entry_of(decode(BudgetEntry, line)))
             except CodecError as exc:
                 wrong.append(str(exc))
+        with self.lock:
+            if key is not None:
+                self._keys.pop(key, None)
+                for entry in entries:
+                    self._keys[key] = entry.window
+            self.book.apply(entries)
         if entries:
-            with self.lock:
-                self.book.apply(entries)
             self._heard()
         return wrong
 
@@ -57,7 +80,7 @@ class Stops:
         self._known: dict[str, Stop] = {}
         self._changed = changed
 
-    def take(self, envelope: bytes | None) -> list[str]:
+    def take(self, envelope: bytes | None, key: bytes | None = None) -> list[str]:
         """As :class:`~shadowlane.producers.following.Takes`."""
         wrong = []
         for _, line in unpack(envelope):
@@ -85,17 +108,34 @@ class Stops:
         return [stop for stop in list(self._known.values()) if stop.stopped]
 
 
-def follower(kafka: Kafka, topic: str, takes: Lines | Stops, what: str) -> Follower:
-    """Reads one of the two topics for as long as it runs; ``ready`` is set once it was read to its end."""
-    options = {**kafka.client, "fetch.wait.max.ms": int(READ_S * 1000)}
+def follow_budgets(kafka: Kafka, lines: Lines) -> Follower:
+    """Reads the budgets' topic for as long as it runs; ``ready`` is set once it was read to its end."""
+    return _follower(kafka, kafka.topics.budgets, lines, "line of the budgets", lines.begin, WHOLE_S)
+
+
+def follow_stops(kafka: Kafka, stops: Stops) -> Follower:
+    """The same of the stops' topic."""
+    return _follower(kafka, kafka.topics.stops, stops, "stop")
+
+
+def _follower(
+    kafka: Kafka,
+    topic: str,
+    takes: Lines | Stops,
+    what: str,
+    begun: Callable[[], None] = lambda: None,
+    whole_s: float | None = None,
+) -> Follower:
     return Follower(
         kafka.bootstrap_servers,
         topic,
-        options,
+        {**kafka.client, "fetch.wait.max.ms": int(READ_S * 1000)},
         takes,
         Log(name=log.name),
         name="shadowlane-budget",
         what=what,
+        begun=begun,
+        whole_s=whole_s,
     )
 
 
@@ -125,6 +165,12 @@ class Writer:
             except (BufferError, KafkaException) as exc:
                 self._not_taken(entry, str(exc))
         self._producer.poll(0)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Lines of windows that are over. Never waits; what is not taken is tried again by who starts next."""
+        with contextlib.suppress(BufferError, KafkaException):
+            for key in keys:
+                self._producer.produce(self._topics.budgets, None, key=key, partition=0)
 
     def stop(self, stop: Stop, timeout: float) -> None:
         """Waits until Kafka has it.
@@ -166,22 +212,21 @@ class Writer:
 def entry_of(record: BudgetEntry) -> Entry:
     """
     Raises:
-        CodecError: it names no window.
+        CodecError: it names no window, or an amount is none.
     """
     span = SPANS.get(record.span)
     if span is None:
         raise CodecError(f"BudgetEntry.span {record.span[:50]!r} is none of {', '.join(SPANS)}")
-    spent = None
-    if record.spent_nanodollars is not None:
-        spent = Amount(record.spent_nanodollars, record.spent_tokens, record.spent_calls, record.spent_bytes)
     window = Window(record.rollout, record.epoch, span, record.start)
-    return Entry(window, record.worker, record.number, record.blocks, spent)
+    take, limits = Amount(**_known(record.take)), Limits(**_known(record.limits))
+    spent = None if record.spent is None else Amount(**_known(record.spent))
+    return Entry(window, record.worker, record.number, take, limits, spent)
 
 
 def record_of(entry: Entry, ts: int) -> BudgetEntry:
     """``ts``: Unix milliseconds."""
     window, spent = entry.window, entry.spent
-    record = BudgetEntry(
+    return BudgetEntry(
         ts=ts,
         worker=entry.worker,
         number=entry.number,
@@ -189,16 +234,23 @@ def record_of(entry: Entry, ts: int) -> BudgetEntry:
         epoch=window.epoch,
         span=window.span,
         start=window.start,
-        blocks=entry.blocks,
+        take={name: of for name, of in entry.take._asdict().items() if of},
+        limits={name: most for name, most in entry.limits._asdict().items() if most is not None},
+        spent=None if spent is None else {name: of for name, of in spent._asdict().items() if of},
     )
-    if spent is not None:
-        record.spent_nanodollars = spent.nanodollars
-        record.spent_tokens, record.spent_calls, record.spent_bytes = spent.tokens, spent.calls, spent.bytes
-    return record
+
+
+def _known(measures: dict[str, int]) -> dict[str, int]:
+    for name, of in measures.items():
+        if name not in Amount._fields or type(of) is not int:
+            raise CodecError(
+                f"BudgetEntry has {name[:50]!r}: {str(of)[:50]}, and takes whole {Amount._fields}"
+            )
+    return measures
 
 
 def _key(entry: Entry) -> str:
-    """Of what compaction may forget: a line that takes or gives back has a key of its own, one that says what was
-    spent replaces the one before."""
+    """What compaction goes by: a line that takes or gives back has a key of its own, one that says what was spent
+    replaces the one before."""
     window = ":".join(map(str, entry.window))
     return f"{window}:{entry.worker}" + (f":{entry.number}" if entry.spent is None else "")

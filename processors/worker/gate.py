@@ -9,13 +9,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from shadowlane.processors.budget.amounts import NANO, NOTHING, Amount, Limits, cost
 from shadowlane.processors.budget.book import Entry, Span
-from shadowlane.processors.budget.log import Lines, Stops, Writer, follower
+from shadowlane.processors.budget.log import Lines, Stops, Writer, follow_budgets, follow_stops
 from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
 from shadowlane.processors.worker.breaker import Breaker, BreakerSettings
 from shadowlane.processors.worker.pace import Pace
@@ -28,7 +27,7 @@ log = logging.getLogger("shadowlane.worker")
 LOOK_S = 0.2  # how often the file is looked for, and who waits looks again
 CLOSE_S = 2.0  # how long an end waits for Kafka
 SEEN_EVERY = 50  # calls
-REPORT_S = 10.0  # how often what was spent is said
+REPORT_S = 60.0  # how often what was spent is said
 DEAD = frozenset({Failure.TIMEOUT, Failure.CONNECTION})
 
 
@@ -92,10 +91,9 @@ class Gate:
         self._purse = Purse(worker, self._lines.book)
         kafka = settings.kafka
         self._writer = Writer(kafka, self._lost)
-        self._followers = [
-            follower(kafka, kafka.topics.stops, self._stops, "stop"),
-            follower(kafka, kafka.topics.budgets, self._lines, "line of the budgets"),
-        ]
+        self._followers = [follow_stops(kafka, self._stops)]
+        if any(limits_of(rollout) for rollout in settings.rollouts):
+            self._followers.append(follow_budgets(kafka, self._lines))
         self._guarded: dict[int, Guarded] = {}  # by id() of the target, which lives as long as the worker
         self._file = Path(settings.worker.stop_file) if settings.worker.stop_file else None
         self._file_says: str | None = None
@@ -119,7 +117,7 @@ class Gate:
             await self._wait(LOOK_S)
         now = time.time()
         with self._lines.lock:
-            lines = [*self._purse.report(now), *self._purse.give_back(self._windows())]
+            lines = self._purse.close(now)
         self._writer.budgets(lines, now)
         await asyncio.to_thread(self._writer.close, CLOSE_S)
         for each in self._followers:
@@ -256,18 +254,11 @@ class Gate:
                 report_at = time.monotonic() + REPORT_S
                 now = time.time()
                 with self._lines.lock:
-                    self._lines.book.forget(now)
+                    over = self._lines.forget(now)
                     lines = self._purse.report(now)
                 self._writer.budgets(lines, now)
+                self._writer.forget(over)
             await asyncio.sleep(LOOK_S)
-
-    def _windows(self) -> dict[Any, Limits]:
-        return {
-            window: guarded.limits[window.span]
-            for guarded in self._guarded.values()
-            for window in self._purse.windows(guarded.rollout.name, guarded.epoch)
-            if window.span in guarded.limits
-        }
 
 
 def limits_of(rollout: Rollout) -> dict[Span, Limits]:
@@ -280,7 +271,7 @@ def limits_of(rollout: Rollout) -> dict[Span, Limits]:
     )
     for span, spend in windows:
         if spend is not None:
-            dollars = None if spend.dollars is None else int(spend.dollars * NANO)
+            dollars = None if spend.dollars is None else round(spend.dollars * NANO)
             found[span] = Limits(dollars, spend.tokens, spend.calls, spend.bytes)
     return found
 

@@ -39,6 +39,8 @@ def records(kind: Any) -> st.SearchStrategy[Any]:
         int | None: st.none() | integers,
         float | None: st.none() | st.floats(allow_nan=False, allow_infinity=False),
         dict[str, str]: st.dictionaries(text, text, max_size=3),
+        dict[str, int]: st.dictionaries(text, integers, max_size=3),
+        dict[str, int] | None: st.none() | st.dictionaries(text, integers, max_size=3),
         dict[str, float]: st.dictionaries(text, st.floats(0, 1), max_size=3),
         list[str]: st.lists(text, max_size=3),
         bool: st.booleans(),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from shadowlane.cli.render import printable, terminal
 from shadowlane.errors import BrokerError
-from shadowlane.processors.budget.log import Stops, Writer, follower
+from shadowlane.processors.budget.log import Stops, Writer, follow_stops
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Stop
@@ -67,7 +67,7 @@ def _not_all(settings: Settings) -> None:
 
 def _known(settings: Settings) -> Stops:
     stops = Stops()
-    follows = follower(settings.kafka, settings.kafka.topics.stops, stops, "stop")
+    follows = follow_stops(settings.kafka, stops)
     follows.start()
     try:
         if not follows.ready.wait(WAIT_S):

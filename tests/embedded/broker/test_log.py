@@ -114,6 +114,16 @@ def test_a_batch_behind_a_hole_waits_for_the_one_that_fills_it() -> None:
     assert [batch.base for batch in log.listing(51.2)] == [0, 1, 2, 3, 4]
 
 
+def test_a_partitions_first_batches_may_come_in_any_order() -> None:
+    log = PartitionLog()
+    log.add(Batch(1, 2, 100, 50.0))
+    assert log.listing(50.0) == []
+    log.add(Batch(0, 1, 100, 50.1))
+    assert [batch.base for batch in log.listing(50.1)] == [0, 1]
+    log.trim(1)
+    assert [batch.base for batch in log.listing(50.2)] == [1]
+
+
 def test_a_hole_that_nobody_fills_is_passed() -> None:
     log = filled(3)
     log.add(Batch(4, 5, 100, 50.0))

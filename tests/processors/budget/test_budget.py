@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shadowlane.processors.budget.amounts import NOTHING, Amount, Limits, cost
-from shadowlane.processors.budget.book import BLOCKS, Book, Entry, Span, Window
-from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
+from shadowlane.processors.budget.book import KEPT_S, Book, Entry, Span, Window
+from shadowlane.processors.budget.purse import AGAIN_S, Exhausted, Later, Purse, Reservation
 
 NOW = 1_795_456_000.0
 WORKERS = ["a", "b", "c", "d"]
@@ -79,6 +79,12 @@ class Workers(RuleBasedStateMachine):
         self.read[slot] = until
 
     @rule(slot=st.sampled_from(WORKERS))
+    def begin_again(self, slot: str) -> None:
+        """Kafka was away, or something was missing."""
+        self.purses[slot][1].begin()
+        self.read[slot] = 0
+
+    @rule(slot=st.sampled_from(WORKERS))
     def die(self, slot: str) -> None:
         """What was under way may have been paid for in full."""
         for reservation in self.open[slot]:
@@ -94,9 +100,7 @@ class Workers(RuleBasedStateMachine):
             return
         self.read_all(slot)
         purse, _ = self.purses[slot]
-        windows = {Window.at("r", "e", span, self.now): limit for span, limit in self.limits.items()}
-        self.log += purse.report(self.now)
-        self.log += purse.give_back(windows)
+        self.log += purse.close(self.now)
         self._born(slot)
 
     def read_all(self, slot: str) -> None:
@@ -125,12 +129,13 @@ class Workers(RuleBasedStateMachine):
             if self.read[slot] == len(self.log)
         ]
         windows = {entry.window for entry in self.log}
-        assert len({tuple(book.free(window) for window in sorted(windows)) for book in books}) <= 1
-        assert all(0 <= book.free(window) <= BLOCKS for book in books for window in windows)
+        assert len({tuple(book.taken(window) for window in sorted(windows)) for book in books}) <= 1
+        for window in windows:
+            assert not any(self.limits[window.span].exceeded_by(book.taken(window)) for book in books)
 
 
 TestWorkers = Workers.TestCase
-TestWorkers.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestWorkers.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 HOUR: dict[Span, Limits] = {"hour": Limits(nanodollars=6400, calls=6400)}
 
@@ -219,16 +224,56 @@ def test_a_call_that_no_window_can_hold_says_so() -> None:
     assert answer.why == "one call may take more nanodollars than the whole hour has"
 
 
+def taken(answer: object, book: Book) -> None:
+    """What was asked for is in the log."""
+    assert isinstance(answer, Later)
+    assert answer.entries
+    book.apply(answer.entries)
+
+
 def test_what_a_stopped_worker_did_not_use_is_there_for_the_others() -> None:
     book = Book()
     purse = Purse("a", book)
-    answer = purse.reserve("r", "e", HOUR, Amount(calls=6300), NOW)
-    assert isinstance(answer, Later)
-    book.apply(answer.entries)
+    for _ in range(2):
+        answer = purse.reserve("r", "e", HOUR, Amount(50, calls=2), NOW)
+        if isinstance(answer, Later):
+            taken(answer, book)
+    assert isinstance(answer, Reservation)
     window = Window.at("r", "e", "hour", NOW)
-    assert book.free(window) == 0
-    book.apply(purse.give_back({window: HOUR["hour"]}))
-    assert book.free(window) == BLOCKS
+    assert book.taken(window) == Amount(150, calls=102)  # and a 64th of it for those that follow
+    cut_off = purse.reserve("r", "e", HOUR, Amount(50, calls=2), NOW)
+    assert isinstance(cut_off, Reservation)
+    purse.settle(answer, Amount(20, calls=1))
+    book.apply(purse.close(NOW))
+    assert (book.taken(window), book.spent(window)) == (Amount(70, calls=3), Amount(70, calls=3))
+
+
+def test_a_line_that_does_not_come_is_written_again() -> None:
+    book = Book()
+    purse = Purse("w", book)
+    first = purse.reserve("r", "e", HOUR, Amount(calls=1), NOW)
+    assert isinstance(first, Later)
+    assert purse.reserve("r", "e", HOUR, Amount(calls=1), NOW + AGAIN_S / 2) == Later()
+    again = purse.reserve("r", "e", HOUR, Amount(calls=1), NOW + AGAIN_S)
+    taken(again, book)
+    assert isinstance(purse.reserve("r", "e", HOUR, Amount(calls=1), NOW + AGAIN_S), Reservation)
+    before = book.taken(Window.at("r", "e", "hour", NOW))
+    book.apply(first.entries)  # late, and after one that came later: nobody counts it
+    assert book.taken(Window.at("r", "e", "hour", NOW)) == before
+
+
+def test_a_raised_limit_leaves_as_much_more_as_it_was_raised_by() -> None:
+    book, made = Book(), 0
+    for worker, limit in (("before", 10), ("after", 15)):
+        limits: dict[Span, Limits] = {"day": Limits(calls=limit)}
+        purse = Purse(worker, book)
+        while not isinstance(answer := purse.reserve("r", "e", limits, Amount(calls=1), NOW), Exhausted):
+            if isinstance(answer, Later):
+                taken(answer, book)
+            else:
+                purse.settle(answer, answer.amount)
+                made += 1
+    assert made == 15
 
 
 @given(
@@ -246,9 +291,11 @@ def test_what_tokens_cost_is_never_rounded_down(
     assert 0 <= found - exact < Decimal("0.000000001")
 
 
-def test_windows_that_are_over_are_forgotten() -> None:
-    book = Book()
+def test_windows_that_are_long_over_are_forgotten() -> None:
+    book, three = Book(), Amount(calls=3)
     hour, rollout = Window.at("r", "e", "hour", NOW), Window.at("r", "e", "rollout", NOW)
-    book.apply([Entry(hour, "a", 1, blocks=3), Entry(rollout, "a", 2, blocks=3)])
-    book.forget(NOW + 3600)
-    assert (book.free(hour), book.free(rollout)) == (BLOCKS, BLOCKS - 3)
+    book.apply([Entry(hour, "a", 1, three), Entry(rollout, "a", 2, three)])
+    book.forget(hour.start + 3599 + KEPT_S)  # of a worker whose clock is ahead
+    assert (book.taken(hour), book.taken(rollout)) == (three, three)
+    book.forget(hour.start + 3600 + KEPT_S)
+    assert (book.taken(hour), book.taken(rollout)) == (NOTHING, three)

@@ -32,13 +32,21 @@ class Scene:
     """Starts workers, writes requests, reads what comes out."""
 
     def __init__(
-        self, directory: Path, address: KafkaAddress, prefix: str, base_url: str, **sections: Any
+        self,
+        directory: Path,
+        address: KafkaAddress,
+        prefix: str,
+        base_url: str,
+        *,
+        partitions: int = PARTITIONS,
+        **sections: Any,
     ) -> None:
         self.directory = directory
+        self.partitions = partitions
         self.kafka = Kafka(
             bootstrap_servers=address.bootstrap_servers,
             topic_prefix=prefix,
-            partitions=PARTITIONS,
+            partitions=partitions,
             session_timeout_s=address.session_s,
             client={"log_level": 0},
         )
@@ -49,6 +57,7 @@ class Scene:
             "kafka": kafka,
             "worker": {"timeout_s": 60, "concurrency": 8, "retry_base_s": 0.01} | sections.pop("worker", {}),
             "envelope": sections.pop("envelope", {"linger_ms": 5}),
+            "prices": sections.pop("prices", {}),
             "rollouts": sections.pop("rollouts", None)
             or [
                 {
@@ -64,7 +73,7 @@ class Scene:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.consumer = Consumer(consumer_options(self.kafka, "test", f"{prefix}-test"))
         topics = (self.kafka.topics.shadow, self.kafka.topics.dead_letters)
-        self.consumer.assign([TopicPartition(t, p, 0) for t in topics for p in range(PARTITIONS)])
+        self.consumer.assign([TopicPartition(t, p, 0) for t in topics for p in range(partitions)])
         self.responses: dict[str, list[Response]] = defaultdict(list)
         self.dead_letters: list[DeadLetter] = []
 
@@ -98,7 +107,7 @@ class Scene:
             if isinstance(record, bytes):
                 producer.send(topic, partition, record)
             else:
-                producer.send(topic, partition_of(record.request_id, PARTITIONS), encode(record))
+                producer.send(topic, partition_of(record.request_id, self.partitions), encode(record))
             if one_by_one:
                 assert producer.flush(30) == 0
         assert producer.close(30) == 0
@@ -117,7 +126,7 @@ class Scene:
             for _, line in unpack(value):
                 if message.topic() == self.kafka.topics.shadow:
                     response = decode(Response, line)
-                    assert partition == partition_of(response.request_id, PARTITIONS)
+                    assert partition == partition_of(response.request_id, self.partitions)
                     self.responses[response.request_id].append(response)
                 else:
                     self.dead_letters.append(decode(DeadLetter, line))
@@ -128,7 +137,7 @@ class Scene:
         consumer = Consumer(consumer_options(self.kafka, "test", group))
         try:
             topic = self.kafka.topics.requests
-            found = consumer.committed([TopicPartition(topic, p) for p in range(PARTITIONS)], timeout=30)
+            found = consumer.committed([TopicPartition(topic, p) for p in range(self.partitions)], timeout=30)
             return {position.partition: position.offset for position in found}
         finally:
             consumer.close()

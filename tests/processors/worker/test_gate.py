@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shadowlane.cli.app import app
-from shadowlane.processors.budget.log import Lines, Writer, follower
+from shadowlane.processors.budget.log import Lines, Writer, follow_budgets
 from shadowlane.processors.worker.gate import said_in
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.events import Stop
@@ -104,7 +104,7 @@ def test_a_stop_of_one_rollout_leaves_the_others_alone(stage: Stage, candidate: 
     assert candidate.calls.total() == 1
 
 
-def test_four_workers_and_kills_do_not_spend_more_than_the_budget(
+def test_four_workers_and_kills_do_not_spend_a_cent_more_than_the_budget(
     stage: Stage, candidate: FakeCandidate
 ) -> None:
     rollout = {
@@ -112,24 +112,24 @@ def test_four_workers_and_kills_do_not_spend_more_than_the_budget(
         "match": {"service": "s"},
         "stable": {"model": "old"},
         "candidate": {"base_url": candidate.base_url, "model": "new"},
-        "budget": {"rollout": {"calls": 100}},
+        "budget": {"rollout": {"dollars": 1.0}, "max_output_tokens": 10},
     }
-    scene = stage(rollouts=[rollout], worker={"concurrency": 3})
+    prices = {
+        "new": {"input": 1000, "output": 1000}
+    }  # of ten tokens, which each answer says it took: one cent
+    scene = stage(rollouts=[rollout], prices=prices, worker={"concurrency": 3}, partitions=4)
+    scene.write(*(request(f"q{number}", "slow") for number in range(400)), one_by_one=True)
     workers = [scene.start() for _ in range(4)]
-    for number in range(200):
-        scene.write(request(f"q{number}", "slow"), one_by_one=True)
-        if number in (40, 60):
-            workers[number % 4].kill()
-            workers.append(scene.start())
-    scene.read_until(lambda: len(scene.responses) == 200)
-    found = [error for error in errors(scene).values()]
-    assert set(found) == {"", "over_budget"}
-    assert candidate.calls.total() <= 100
-    # What the killed ones had taken is gone with them: some blocks of 64 each.
-    assert candidate.calls.total() >= 70
-    assert "the rollout is used up" in next(
-        r[0].error_message for r in scene.responses.values() if r[0].error == "over_budget"
-    )
+    for calls, worker in ((20, workers[0]), (40, workers[1])):
+        candidate.wait_for_calls(calls)
+        worker.kill()
+        scene.start()
+    scene.read_until(lambda: len(scene.responses) == 400)
+    assert set(errors(scene).values()) == {"", "over_budget"}
+    # What the killed ones had taken is gone with them: some cents for each call that was under way.
+    assert 60 <= candidate.calls.total() <= 100
+    told = {r[0].error_message for r in scene.responses.values() if r[0].error == "over_budget"}
+    assert told == {"the budget: the rollout is used up"}
 
 
 def test_what_was_spent_is_told_and_what_was_not_given_back(stage: Stage, candidate: FakeCandidate) -> None:
@@ -147,13 +147,13 @@ def test_what_was_spent_is_told_and_what_was_not_given_back(stage: Stage, candid
     assert scene.terminate(worker) == 0
     heard = threading.Event()
     lines = Lines(heard.set)
-    follows = follower(scene.kafka, scene.kafka.topics.budgets, lines, "line")
+    follows = follow_budgets(scene.kafka, lines)
     follows.start()
     try:
         assert follows.ready.wait(30)
         (window,) = lines.book.windows()
         assert lines.book.spent(window)[1:3] == (300, 30)  # ten tokens each, as the answers say
-        assert lines.book.free(window) == 64 - 2  # of 10,000 tokens 300 are two blocks
+        assert lines.book.taken(window)[1:3] == (300, 30)
     finally:
         follows.stop(10)
 
