@@ -25,6 +25,7 @@ from shadowlane.producers.routes import Routes
 from shadowlane.producers.sampling import Sampler
 from shadowlane.producers.settings import resolve
 from shadowlane.schemas.events import Arm
+from shadowlane.schemas.sessions import SESSION
 from shadowlane.schemas.topics import Topics
 
 ARMS = tuple(arm.value for arm in Arm)
@@ -200,11 +201,14 @@ class Mirror:
         traceparent: object = None,
         arm: object = None,
         stage: object = None,
+        session: object = None,
     ) -> AbstractContextManager[None]:
         """What is mirrored within the ``with`` block carries this.
 
         Args:
             key: what sampling sticks to: a session, a user, a tenant.
+            session: the conversation, or the agent's run, that the requests are steps of; the attribute
+                ``session.id``. The key too, where none is said and sampling is to take a session as a whole.
             attributes: for slices: tenant, prompt id, language, ….
             request_id: the service's own id ([0-9A-Za-z_.-], up to 200); for the first request only.
             traceparent: W3C trace context.
@@ -217,6 +221,9 @@ class Mirror:
         """
         if arm and arm not in ARMS:
             raise ConfigError(f"mirror.context(arm={arm!r}): it must be one of {', '.join(ARMS)}")
+        if session:
+            attributes = {**(attributes or {}), SESSION: session}
+            key = key or said().key or session
         return saying(key, route, attributes, request_id, traceparent, arm, stage)
 
     def flush(self, timeout: float = 10.0) -> bool:

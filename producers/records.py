@@ -21,6 +21,7 @@ from shadowlane.producers.worker import RECORD_MAX_BYTES
 from shadowlane.schemas.answers import READERS, Answer, Reader, error_message
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.events import Failure, MirroredRequest, Response, Role, copied
+from shadowlane.schemas.sessions import SESSION, session_in
 
 THROTTLED = (429, 529)
 REMEMBERED = 1000  # kinds of exchanges
@@ -57,7 +58,7 @@ class ExchangeEncoder:
         return self._bare(exchange, route, left_out)
 
     def _encoded(self, exchange: Exchange, route: str) -> tuple[bytes, bytes]:
-        body, model = self._request_body(exchange)
+        body, model, session = self._request_body(exchange)
         request, response = self._records(exchange, route)
         self._read_response(exchange, response)
         if model:
@@ -67,6 +68,8 @@ class ExchangeEncoder:
         request.key = exchange.key
         if attributes := exchange.attributes:
             request.attributes = response.attributes = dict(attributes)
+        if session and SESSION not in attributes:
+            request.attributes = response.attributes = {**attributes, SESSION: session}
         try:
             _redact_all_but_body(self._redactor, request, response)
         except Exception as exc:
@@ -89,8 +92,8 @@ class ExchangeEncoder:
         response.error_message = left_out
         return encode(request), encode(response)
 
-    def _request_body(self, exchange: Exchange) -> tuple[Any, str]:
-        """(the body, redacted; the model that it names)."""
+    def _request_body(self, exchange: Exchange) -> tuple[Any, str, str]:
+        """(the body, redacted; the model that it names; the session that it names)."""
         raw = exchange.body
         try:
             parsed = orjson.loads(raw) if raw else None
@@ -103,7 +106,9 @@ class ExchangeEncoder:
         model = parsed.get("model") if isinstance(parsed, dict) else None
         # As the service wrote it, where nothing was found: no number is written differently.
         body = orjson.Fragment(raw) if redacted is parsed and raw and _NEWLINE not in raw else redacted
-        return body, model if isinstance(model, str) and exchange.protocol in READERS else ""
+        if exchange.protocol not in READERS:
+            return body, "", ""
+        return body, model if isinstance(model, str) else "", session_in(parsed)
 
     def _records(self, exchange: Exchange, route: str) -> tuple[MirroredRequest, Response]:
         """Both records, without their content and what says whose they are."""

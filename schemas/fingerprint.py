@@ -1,4 +1,4 @@
-"""What an arm was asked with: a fingerprint of the model and the parameters, and not of the question."""
+"""What an arm was asked with: fingerprints of model and parameters, prompt, and tools, and not of the question."""
 
 import hashlib
 import re
@@ -29,15 +29,21 @@ _NOT_PARAMETERS = frozenset(
         "store",
     }
 )
+_TOOLS = ("tools", "functions")
+_SYSTEM = ("system", "developer")
+_EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
 _EXACT = 2**53  # from here on not every integer has a float of its own
 _WHOLE_FLOAT = re.compile(rb"\.0(?:[,\]}]|$)")
 
 
 def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
-    """Twelve hex digits of the model and parameters of the body of a model's request; ``""`` of anything else.
+    """``model and parameters-prompt-tools`` of the body of a model's request, each twelve hex digits; ``""`` of
+    anything else.
 
-    Two requests have the same one if and only if an arm would be asked both in the same way: the order of the keys
-    is nothing, a parameter that is null is one that is absent, and 1.0 is 1.
+    What it has none of is empty, and the hyphens at the end are left out. Two requests have the same one if and only
+    if an arm would be asked both in the same way: the order of the keys is nothing, a parameter that is null is one
+    that is absent, and 1.0 is 1. The prompt is the system's, at the beginning; its text, and what each function of the
+    service's is called, says of itself and takes, have the same digits in every API.
     """
     if not isinstance(
         body, (dict, Mapping)
@@ -48,7 +54,14 @@ def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
     parameters = _parameters(body)
     if protocol != _APIS[0]:
         parameters[""] = protocol  # no parameter is called that
-    return _digest(_json(parameters))
+    tools = [parameters.pop(name) for name in _TOOLS if name in parameters]
+    prints = _digest(_json(parameters))
+    prompt = _prompt(body, protocol)
+    if not (prompt or tools):
+        return prints
+    told = _digest("\n".join(prompt).encode("utf-8", "surrogatepass")) if prompt else ""
+    offered = _digest(_json([_offered(each) for each in tools])) if tools else ""
+    return f"{prints}-{told}-{offered}".rstrip("-")
 
 
 def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -59,6 +72,52 @@ def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tup
         for name in sorted(ours.keys() | theirs.keys())
         if _json(ours.get(name)) != _json(theirs.get(name))
     }
+
+
+def _prompt(body: Mapping[str, Any], protocol: str) -> list[str]:
+    """The texts with which the system instructs the model before anybody speaks."""
+    found: list[str] = []
+    first = body.get("instructions") if protocol == _APIS[1] else None
+    if protocol == _APIS[2]:
+        first = body.get("system")
+    if first:
+        found += _texts(first)
+    spoken = body.get("input" if protocol == _APIS[1] else "messages") if protocol != _APIS[2] else None
+    if isinstance(spoken, list):
+        for message in spoken:
+            if not isinstance(message, dict) or message.get("role") not in _SYSTEM:
+                break
+            found += _texts(message.get("content"))
+    return found
+
+
+def _texts(content: Any) -> list[str]:
+    """The texts of a message; of a part that is none, its JSON."""
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        return [] if content is None else [_json(content).decode()]
+    return [
+        part["text"] if isinstance(part, dict) and isinstance(part.get("text"), str) else _json(part).decode()
+        for part in content
+    ]
+
+
+def _offered(tools: Any) -> Any:
+    """Tools in one form for every API, where they are functions of the service's."""
+    return [_function(tool) for tool in tools] if isinstance(tools, list) else tools
+
+
+def _function(tool: Any) -> Any:
+    if not isinstance(tool, dict):
+        return tool
+    about, kind = tool.get("function"), tool.get("type")
+    if not isinstance(about, dict):
+        if kind not in (None, "function", "custom") or not isinstance(tool.get("name"), str):
+            return tool
+        about = tool
+    schema = about.get("parameters") or about.get("input_schema") or None
+    return [about.get("name"), about.get("description") or None, None if schema == _EMPTY else schema]
 
 
 @lru_cache(256)  # a service asks in few ways

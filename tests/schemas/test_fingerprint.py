@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.schemas.fingerprint import differences, fingerprint
+from shadowlane.schemas.requests import translate
 
 scalars = (
     st.none()
@@ -76,3 +77,55 @@ def test_what_is_no_object_has_none(body: Any) -> None:
 def test_the_differences_have_both_values() -> None:
     one, two = {"model": "a", "top_p": 1, "n": 2}, {"model": "b", "top_p": 1.0, "stop": "."}
     assert differences(one, two) == {"model": ("a", "b"), "n": (2, None), "stop": (None, ".")}
+
+
+PROMPT, OTHER = "You are a clerk.", "You are a judge."
+TOOL = {
+    "name": "refund",
+    "description": "Pays back.",
+    "parameters": {"type": "object", "properties": {"n": {}}},
+}
+ASKED: dict[str, Any] = {
+    "model": "m",
+    "temperature": 0.5,
+    "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": "hi"}],
+    "tools": [{"type": "function", "function": TOOL}, {"type": "function", "function": {"name": "look"}}],
+}
+
+
+def parts(body: Any, protocol: str = "openai.chat") -> list[str]:
+    return fingerprint(body, protocol).split("-")
+
+
+def test_model_prompt_and_tools_are_told_apart() -> None:
+    model, prompt, tools = parts(ASKED)
+    assert parts(ASKED | {"temperature": 1})[1:] == [prompt, tools]
+    messages = [{"role": "developer", "content": OTHER}, *ASKED["messages"][1:]]
+    assert parts(ASKED | {"messages": messages}) == [model, parts(ASKED | {"messages": messages})[1], tools]
+    assert parts(ASKED | {"messages": messages})[1] != prompt
+    assert parts(ASKED | {"tools": ASKED["tools"][:1]})[:2] == [model, prompt]
+    assert parts(ASKED | {"tools": ASKED["tools"][:1]})[2] != tools
+    assert parts(ASKED | {"tools": None}) == [model, prompt]
+    assert parts(ASKED | {"messages": []}) == [model, "", tools]
+    assert parts({"model": "m", "temperature": 0.5}) == [model]
+
+
+def test_what_is_said_later_is_no_prompt() -> None:
+    later = [*ASKED["messages"], {"role": "system", "content": OTHER}]
+    assert fingerprint(ASKED | {"messages": later}) == fingerprint(ASKED)
+
+
+@pytest.mark.parametrize("protocol", ["openai.responses", "anthropic.messages"])
+def test_prompt_and_tools_have_the_same_digits_in_every_api(protocol: str) -> None:
+    for messages in (ASKED["messages"], [{"role": "system", "content": OTHER}, *ASKED["messages"]]):
+        body = ASKED | {"messages": messages}
+        translated, _ = translate(body, "openai.chat", protocol)
+        assert parts(translated, protocol)[1:] == parts(body)[1:]
+        back, _ = translate(translated, protocol, "openai.chat")
+        assert parts(back)[1:] == parts(body)[1:]
+
+
+@pytest.mark.parametrize("protocol", ["openai.chat", "openai.responses", "anthropic.messages"])
+@given(bodies.map(lambda body: body | {"system": body.get("tools"), "input": body.get("messages")}))
+def test_whatever_is_in_a_body_it_has_one(protocol: str, body: dict[str, Any]) -> None:
+    assert fingerprint(body, protocol)

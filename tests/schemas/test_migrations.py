@@ -128,7 +128,7 @@ def columns(client: Client, table: str) -> list[str]:
     """Those that an insert fills."""
     found = client.query(
         "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String} "
-        "AND default_kind != 'MATERIALIZED' ORDER BY position",
+        "AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') ORDER BY position",
         parameters={"table": table},
     )
     return [row[0] for row in found.result_rows]
