@@ -42,6 +42,13 @@ class Limits(NamedTuple):
         """What is left of it; below zero where more was taken."""
         return Limits(*(None if most is None else most - of for most, of in zip(self, taken, strict=True)))
 
+    def share(self, taken: Amount) -> float:
+        """How much of it ``taken`` is, of the measure that is scarcest; 1 where a limit is 0."""
+        shares = (
+            of / most if most else 1.0 for of, most in zip(taken, self, strict=True) if most is not None
+        )
+        return max(shares, default=0.0)
+
     def limited(self, amount: Amount) -> Amount:
         """Of ``amount`` what is above zero, in the measures that have a limit."""
         return Amount(*(0 if most is None else max(0, of) for most, of in zip(self, amount, strict=True)))

@@ -62,6 +62,10 @@ class Breaker:
         if failed and len(self._failed) == self._settings.calls and self._too_many():
             self._opens_again_at = now + self._open_s
 
+    def stopped(self) -> None:
+        """A call that was let through ended before anything was to be known of it: if it was to try, another may."""
+        self._trying = False
+
     def _too_many(self) -> bool:
         return sum(self._failed) >= self._settings.share * len(self._failed)
 

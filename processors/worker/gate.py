@@ -12,10 +12,12 @@ from pathlib import Path
 
 import aiohttp
 
+from shadowlane import metrics
 from shadowlane.processors.budget.amounts import NANO, NOTHING, Amount, Limits, cost
-from shadowlane.processors.budget.book import Entry, Span
+from shadowlane.processors.budget.book import Entry, Span, Window
 from shadowlane.processors.budget.log import Lines, Stops, Writer, follow_budgets, follow_stops
 from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
+from shadowlane.processors.watch.figures import Family, figures
 from shadowlane.processors.worker.breaker import Breaker, BreakerSettings
 from shadowlane.processors.worker.pace import Pace
 from shadowlane.processors.worker.question import Attempt, Question
@@ -55,9 +57,9 @@ class Guarded:
         self._unseen = SEEN_EVERY
         return True
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """What was looked at has changed."""
-        self.calm = not self.limits and not self.pace.known and self.breaker.calm
+        self.calm = not self.limits and self.pace.calm(now) and self.breaker.calm
 
 
 class Admission:
@@ -146,6 +148,26 @@ class Gate:
             if (wait := guarded.pace.wait(time.time())) > 0:
                 yield f"{whose} takes no calls for {wait:.0f} s"
 
+    def figures(self) -> Iterator[Family]:
+        """From any thread."""
+        now, guarded = time.time(), list(self._guarded.values())
+        stopped = {r.name: float(bool(self.stopped(r.name))) for r in self._settings.rollouts}
+        yield figures(metrics.WORKER_STOPPED, stopped)
+        yield figures(metrics.WORKER_BUDGET, self._taken(now))
+        yield figures(
+            metrics.WORKER_CIRCUIT, {(g.rollout.name, g.arm): float(not g.breaker.closed()) for g in guarded}
+        )
+        yield figures(metrics.WORKER_PACED, {(g.rollout.name, g.arm): g.pace.wait(now) for g in guarded})
+
+    def _taken(self, now: float) -> dict[tuple[str, str], float]:
+        found = {}
+        with self._lines.lock:
+            for rollout in self._settings.rollouts:
+                for span, limits in limits_of(rollout).items():
+                    window = Window.at(rollout.name, rollout.epoch, span, now)
+                    found[rollout.name, str(span)] = limits.share(self._lines.book.taken(window))
+        return found
+
     def guarded(self, rollout: Rollout, question: Question) -> Guarded:
         found = self._guarded.get(id(question.target))
         if found is None:
@@ -185,6 +207,7 @@ class Gate:
                     failure=Failure.CIRCUIT_OPEN,
                     message="it did not answer for a while: it is asked now and then",
                 )
+            guarded.pace.made(now)
             return admission
 
     def after(
@@ -199,13 +222,15 @@ class Gate:
     ) -> None:
         """What became of a call that was admitted. ``received``: bytes of the answer's body."""
         now = time.time()
-        if attempt.failure is not Failure.STOPPED:
+        if attempt.failure is Failure.STOPPED:
+            guarded.breaker.stopped()
+        else:
             guarded.breaker.told(attempt.failure in DEAD or attempt.status >= 500, now)
         if reply is not None:
             guarded.pace.learn(reply.headers, in_flight, now)
         if attempt.failure is Failure.THROTTLED:
             guarded.pace.refused(attempt.retry_after, now)
-        guarded.settle()
+        guarded.settle(now)
         if admission.reservation is not None:
             self._settle(admission, spent_by(question, attempt, admission.most, guarded.price, received))
 

@@ -126,6 +126,7 @@ class ShadowWorker:
         yield from self.progress.figures()
         if self._started:
             yield from producer_figures(self._producer)
+            yield from self._gate.figures()
 
     async def run(self, partitions: dict[str, int]) -> None:
         """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`).

@@ -77,6 +77,19 @@ WORKER_REQUESTS = _counter("worker_requests", "mirrored requests that were begun
 WORKER_NOT_SHADOWED = _counter("worker_not_shadowed", "requests that no rollout takes")
 WORKER_ATTEMPTS = _counter("worker_attempts", "calls sent to an arm, each attempt")
 WORKER_ANSWERS = _counter("worker_answers", "requests that were answered")
+WORKER_STOPPED = _gauge(
+    "worker_stopped", "1 where the rollout's calls are stopped, by command or file", "rollout"
+)
+WORKER_BUDGET = _gauge(
+    "worker_budget_taken_ratio",
+    "what all workers have taken of the present window, of the measure that is scarcest",
+    "rollout",
+    "window",
+)
+WORKER_CIRCUIT = _gauge(
+    "worker_circuit_open", "1 where the version does not answer and is left alone", "rollout", "arm"
+)
+WORKER_PACED = _gauge("worker_paced_seconds", "until its provider may be asked again", "rollout", "arm")
 WORKER_FAILURES = _counter("worker_failures", "requests that ended in a failure, by its kind", "reason")
 WORKER_DEAD_LETTERS = _counter("worker_dead_letters", "requests that could not be read or handled")
 WORKER_GIVEN_BACK = _counter("worker_given_back", "requests left to the partition's next owner, at a stop")

@@ -68,6 +68,46 @@ def test_what_the_headers_say(headers: dict[str, str], in_flight: int, wait: flo
     assert pace.wait(NOW + wait) == 0
 
 
+def limited(remaining: int, reset: int, **more: str) -> dict[str, str]:
+    return {"ratelimit-remaining": str(remaining), "ratelimit-reset": str(reset)} | more
+
+
+def asks(pace: Pace, now: float, most: int = 1000) -> int:
+    """How many calls are made at once now, of so many that wait."""
+    made = 0
+    while made < most and pace.wait(now) == 0:
+        pace.made(now)
+        made += 1
+    return made
+
+
+def test_no_more_calls_are_made_than_remain_and_after_the_reset_as_many_as_the_limit() -> None:
+    pace = Pace()
+    pace.learn(limited(12, 60, **{"ratelimit-limit": "20"}), 2, NOW)
+    assert asks(pace, NOW) == 10
+    assert pace.wait(NOW + 1) == 59
+    assert asks(pace, NOW + 60) == 20
+    assert pace.wait(NOW + 61) == 59  # though no answer has said so
+
+
+def test_without_a_limit_one_call_finds_out_what_there_is_after_the_reset() -> None:
+    pace = Pace()
+    pace.learn(limited(0, 60), 0, NOW)
+    assert asks(pace, NOW + 60) == 1
+    pace.learn(limited(5, 59), 0, NOW + 61)
+    assert asks(pace, NOW + 61) == 5
+
+
+def test_nothing_is_counted_while_there_is_plenty() -> None:
+    pace = Pace()
+    pace.learn(limited(5000, 60), 64, NOW)
+    assert (pace.calm(NOW), asks(pace, NOW)) == (True, 1000)
+    pace.learn(limited(100, 60), 64, NOW)
+    assert (pace.calm(NOW), asks(pace, NOW)) == (False, 36)
+    pace.learn(limited(5000, 60), 0, NOW + 60)
+    assert pace.calm(NOW + 60)
+
+
 def test_the_longest_wait_of_several_counts() -> None:
     pace = Pace()
     pace.refused(3.0, NOW)
@@ -115,6 +155,13 @@ def test_each_try_that_fails_doubles_the_wait_up_to_a_bound() -> None:
         breaker.told(True, now)
         assert not breaker.passes(now + wait - 0.1)
         now += wait
+
+
+def test_a_try_that_was_stopped_leaves_the_next_one_to_another() -> None:
+    breaker = opened()
+    assert breaker.passes(NOW + 10)
+    breaker.stopped()
+    assert breaker.passes(NOW + 11)
 
 
 def test_what_was_under_way_when_it_opened_says_nothing_more() -> None:
