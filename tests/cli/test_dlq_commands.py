@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from shadowlane.cli.app import app
 from shadowlane.errors import ConfigError, RefusedError
-from shadowlane.processors.store import connect, insert_lines, migrate
-from shadowlane.schemas import config
+from shadowlane.processors.store import connect, insert_lines
 from shadowlane.schemas.codec import dead_letter, encode
+from shadowlane.schemas.config import ClickHouse
 from shadowlane.schemas.events import DeadLetter
+from tests.databases import migrated
 from tests.services import ClickHouseAddress
 
 DAY_MS = 86_400_000
@@ -38,20 +38,13 @@ HOSTILE = {
 class Scene:
     """A store with some letters, and the commands on it."""
 
-    def __init__(self, address: ClickHouseAddress, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = config.ClickHouse(
-            host=address.host,
-            port=address.port,
-            username=address.username,
-            password=SecretStr(address.password),
-            database=f"dlq_{uuid.uuid4().hex[:10]}",
-        )
-        self.client: Client = connect(self.settings)
-        migrate(self.client, self.settings.database)
+    def __init__(self, settings: ClickHouse, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
+        self.client: Client = connect(settings)
         self.file = folder / "shadowlane.yaml"
         told = self.settings.model_dump(mode="json", exclude={"password"})
         self.file.write_text(json.dumps({"clickhouse": told}))
-        monkeypatch.setenv("SHADOWLANE_CLICKHOUSE__PASSWORD", address.password)
+        monkeypatch.setenv("SHADOWLANE_CLICKHOUSE__PASSWORD", settings.password.get_secret_value())
         monkeypatch.setenv("COLUMNS", "200")
 
     def bury(self, *letters: DeadLetter) -> None:
@@ -78,9 +71,10 @@ class Scene:
 
 @pytest.fixture
 def scene(clickhouse: ClickHouseAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    made = Scene(clickhouse, tmp_path, monkeypatch)
-    yield made
-    made.client.command(f"DROP DATABASE {made.settings.database}")
+    with migrated(clickhouse) as settings:
+        made = Scene(settings, tmp_path, monkeypatch)
+        yield made
+        made.client.close()
 
 
 def letter(

@@ -12,15 +12,16 @@ from shadowlane.rollout.machine import Command
 from shadowlane.rollout.state import Phase, State
 from shadowlane.rollout.store import ClickHouseStore
 from shadowlane.schemas.config import ClickHouse, Settings
+from tests.databases import migrated
 from tests.rollout.making import STAGES, rollout
-from tests.rollout.stored import database, settings
+from tests.rollout.stored import settings
 from tests.services import ClickHouseAddress
 
 
 @pytest.fixture
 def stored(clickhouse: ClickHouseAddress, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClickHouse]:
     monkeypatch.setattr("shadowlane.cli.rollout._tell_routers", lambda settings, state: None)
-    with database(clickhouse) as made:
+    with migrated(clickhouse) as made:
         yield made
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 from clickhouse_connect.driver.client import Client
-from pydantic import SecretStr
 
-from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.processors.store import connect, insert_lines
 from shadowlane.rollout.plan import plan
 from shadowlane.rollout.recent import recent
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Candidate, ClickHouse, Match, Rollout, Sampling, Sessions
+from tests.databases import migrated
 from tests.seeds import ROLLOUT, SERVICE, Day, day
 from tests.services import ClickHouseAddress
 
@@ -37,16 +37,9 @@ def rollout(**changes: Any) -> Rollout:
 class Store:
     """One database; `rows` is how it is read."""
 
-    def __init__(self, address: ClickHouseAddress) -> None:
-        self._settings = ClickHouse(
-            host=address.host,
-            port=address.port,
-            username=address.username,
-            password=SecretStr(address.password),
-            database=f"recent_{uuid.uuid4().hex[:12]}",
-        )
-        self.client: Client = connect(self._settings)
-        migrate(self.client, self._settings.database)
+    def __init__(self, settings: ClickHouse) -> None:
+        self._settings = settings
+        self.client: Client = connect(settings)
 
     def rows(self, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(self.client.query(query, parameters=dict(parameters)).named_results())
@@ -66,10 +59,10 @@ class Store:
 
 @pytest.fixture
 def store(clickhouse: ClickHouseAddress) -> Iterator[Store]:
-    made = Store(clickhouse)
-    yield made
-    made.client.command(f"DROP DATABASE {made.client.database}")
-    made.client.close()
+    with migrated(clickhouse) as settings:
+        made = Store(settings)
+        yield made
+        made.client.close()
 
 
 def test_an_empty_store_knows_of_no_traffic(store: Store) -> None:

@@ -1,21 +1,16 @@
 """A store whose clock a test holds, and pairs put into it."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import SecretStr
 
-from shadowlane.processors.store import connect, migrate
 from shadowlane.rollout.state import Entry
 from shadowlane.rollout.store import ClickHouseStore
 from shadowlane.schemas.config import ClickHouse, Confirm, Rollout, Settings
 from shadowlane.schemas.events import Pair, RolloutState, pair_id
 from tests.rollout.making import NOW
-from tests.services import ClickHouseAddress
 
 
 class ClockedStore(ClickHouseStore):
@@ -25,23 +20,6 @@ class ClockedStore(ClickHouseStore):
 
     def now(self) -> int:
         return self.at
-
-
-@contextmanager
-def database(address: ClickHouseAddress) -> Iterator[ClickHouse]:
-    """A migrated database of its own."""
-    clickhouse = ClickHouse(
-        host=address.host,
-        port=address.port,
-        username=address.username,
-        password=SecretStr(address.password),
-        database=f"rollout_{uuid.uuid4().hex[:12]}",
-    )
-    client = connect(clickhouse)
-    migrate(client, clickhouse.database)
-    yield clickhouse
-    client.command(f"DROP DATABASE IF EXISTS {clickhouse.database} SYNC", use_database=False)
-    client.close()
 
 
 def settings(clickhouse: ClickHouse, *rollouts: Rollout, **changes: Any) -> Settings:

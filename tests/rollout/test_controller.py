@@ -18,8 +18,9 @@ from shadowlane.rollout.state import Action, Alert, Entry, Phase, State
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Confirm, Rollout
 from shadowlane.schemas.events import LedgerCell, RolloutState
+from tests.databases import migrated
 from tests.rollout.making import HOUR, NOW, STAGES, rollout
-from tests.rollout.stored import ClockedStore, NoAlerts, Routers, always_yes, database, put, settings
+from tests.rollout.stored import ClockedStore, NoAlerts, Routers, always_yes, put, settings
 from tests.services import ClickHouseAddress
 
 MINUTE = 60_000
@@ -27,7 +28,7 @@ MINUTE = 60_000
 
 @pytest.fixture
 def clickhouse_settings(clickhouse: ClickHouseAddress) -> Iterator[ClickHouse]:
-    with database(clickhouse) as made:
+    with migrated(clickhouse) as made:
         yield made
 
 

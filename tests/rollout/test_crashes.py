@@ -20,9 +20,10 @@ import pytest
 
 from shadowlane.rollout.log import Log
 from shadowlane.schemas.config import ClickHouse, Rollout
+from tests.databases import migrated
 from tests.rollout import crashing
 from tests.rollout.making import HOUR, NOW, rollout
-from tests.rollout.stored import ClockedStore, database, put
+from tests.rollout.stored import ClockedStore, put
 from tests.services import ClickHouseAddress
 
 MINUTE = 60_000
@@ -66,7 +67,7 @@ def on_call() -> Iterator[OnCall]:
 
 
 def walk(address: ClickHouseAddress, on_call: OnCall, folder: Path, kill_after: int) -> dict[str, Any]:
-    with database(address) as clickhouse:
+    with migrated(address) as clickhouse:
         return walked(clickhouse, on_call, folder, kill_after)
 
 

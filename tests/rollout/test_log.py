@@ -12,14 +12,15 @@ from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError, read_heads
 from shadowlane.rollout.machine import Command, begin, on_command, on_verdict
 from shadowlane.rollout.state import Entry
+from tests.databases import migrated
 from tests.rollout.making import NOW, rollout, verdict
-from tests.rollout.stored import ClockedStore, database
+from tests.rollout.stored import ClockedStore
 from tests.services import ClickHouseAddress
 
 
 @pytest.fixture
 def store(clickhouse: ClickHouseAddress) -> Iterator[ClockedStore]:
-    with database(clickhouse) as settings:
+    with migrated(clickhouse) as settings:
         yield ClockedStore(settings)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from clickhouse_connect.driver.client import Client
-from pydantic import SecretStr
 
 from shadowlane.errors import StoreError
 from shadowlane.evaluators.gates.baselines import BASELINE_PAIRS
@@ -22,8 +21,9 @@ from shadowlane.evaluators.gates.query import bucket_query, buckets_of_rows
 from shadowlane.evaluators.gates.reading import advance, closed_until, stored
 from shadowlane.evaluators.gates.rules import Rules
 from shadowlane.evaluators.gates.scope import Scope
-from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.processors.store import connect, insert_lines
 from shadowlane.schemas.config import ClickHouse
+from tests.databases import migrated
 from tests.evaluators.gates.building import FAILED, START, Pair
 from tests.evaluators.gates.stored import Row, at, expected_buckets, scope
 from tests.services import ClickHouseAddress
@@ -38,16 +38,9 @@ MINUTE = timedelta(minutes=1)
 class Store:
     """A pair_log of its own."""
 
-    def __init__(self, address: ClickHouseAddress) -> None:
-        self.settings = ClickHouse(
-            host=address.host,
-            port=address.port,
-            username=address.username,
-            password=SecretStr(address.password),
-            database=f"evidence_{uuid.uuid4().hex[:12]}",
-        )
-        self.client: Client = connect(self.settings)
-        migrate(self.client, self.settings.database)
+    def __init__(self, settings: ClickHouse) -> None:
+        self.settings = settings
+        self.client: Client = connect(settings)
 
     def insert(self, rows: Sequence[Row]) -> None:
         """In one block."""
@@ -69,9 +62,8 @@ class Store:
 
 @pytest.fixture
 def store(clickhouse: ClickHouseAddress) -> Iterator[Store]:
-    made = Store(clickhouse)
-    yield made
-    made.client.command(f"DROP DATABASE {made.settings.database}")
+    with migrated(clickhouse) as settings:
+        yield Store(settings)
 
 
 def some_pairs(n: int, seed: int = 11) -> list[Pair]:

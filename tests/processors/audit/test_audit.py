@@ -8,6 +8,7 @@ import pytest
 from shadowlane.processors.audit import Audit, Scope
 from shadowlane.schemas.codec import dead_letter, encode
 from shadowlane.schemas.topics import partition_of
+from tests.databases import migrated
 from tests.processors.audit.world import MINUTE, PARTITIONS, World
 from tests.services import ClickHouseAddress, KafkaAddress
 
@@ -17,17 +18,19 @@ LOST = IDS[7]
 
 @pytest.fixture
 def world(kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
-    world = World(kafka, clickhouse)
-    yield world
-    world.close()
+    with migrated(clickhouse) as settings:
+        world = World(kafka, settings)
+        yield world
+        world.close()
 
 
 @pytest.fixture
 def on_embedded(embedded_kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
     """For what no broker does in its own way."""
-    world = World(embedded_kafka, clickhouse)
-    yield world
-    world.close()
+    with migrated(clickhouse) as settings:
+        world = World(embedded_kafka, settings)
+        yield world
+        world.close()
 
 
 def named(found: Audit) -> list[tuple[str, str, str, int, set[str]]]:

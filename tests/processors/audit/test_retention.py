@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from shadowlane.processors.audit import Audit
 from shadowlane.processors.kafka import client_options
+from tests.databases import migrated
 from tests.processors.audit.world import PARTITIONS, World
 from tests.services import ClickHouseAddress, KafkaAddress
 
@@ -19,9 +20,10 @@ NEW = [f"new{n:03}" for n in range(20)]
 @pytest.fixture
 def world(apache_kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
     """On Apache Kafka alone: the embedded broker removes nothing on request."""
-    world = World(apache_kafka, clickhouse)
-    yield world
-    world.close()
+    with migrated(clickhouse) as settings:
+        world = World(apache_kafka, settings)
+        yield world
+        world.close()
 
 
 def remove(world: World, *topics: str) -> int:

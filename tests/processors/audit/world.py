@@ -10,12 +10,12 @@ from confluent_kafka.cimpl import Consumer, KafkaError, Message, Producer
 
 from shadowlane.processors.audit import Audit, Scope, audit
 from shadowlane.processors.kafka import client_options, ensure_topics, producer_options
-from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.processors.store import connect, insert_lines
 from shadowlane.schemas.codec import dead_letter, encode, pack
-from shadowlane.schemas.config import Settings
+from shadowlane.schemas.config import ClickHouse, Settings
 from shadowlane.schemas.events import LedgerCell, MirroredRequest, Pair, Record, Response, pair_id
 from shadowlane.schemas.topics import partition_of
-from tests.services import ClickHouseAddress, KafkaAddress
+from tests.services import KafkaAddress
 
 PARTITIONS = 2
 MINUTE = 1_772_323_200_000  # 2026-03-01 00:00 UTC
@@ -26,7 +26,8 @@ class World:
     """``ids`` are the requests, which are all of one minute of one service."""
 
     kafka: KafkaAddress
-    clickhouse: ClickHouseAddress
+    clickhouse: ClickHouse
+    """Migrated, and empty."""
     ids: list[str] = field(default_factory=list)
     text: str = "yes"
     at: Callable[[str], int] = lambda name: MINUTE  # when a request came
@@ -40,13 +41,7 @@ class World:
                     "topic_prefix": name,
                     "partitions": PARTITIONS,
                 },
-                "clickhouse": {
-                    "host": self.clickhouse.host,
-                    "port": self.clickhouse.port,
-                    "username": self.clickhouse.username,
-                    "password": self.clickhouse.password,
-                    "database": name,
-                },
+                "clickhouse": self.clickhouse,
                 "rollouts": [
                     {"name": "r", "match": {"service": "shop"}, "candidate": {"base_url": "http://c"}}
                 ],
@@ -56,12 +51,10 @@ class World:
         self.rollout = self.settings.rollouts[0]
         ensure_topics(self.settings.kafka)
         self.client = connect(self.settings.clickhouse)
-        migrate(self.client, name)
         self.ends: dict[tuple[str, int], int] = defaultdict(int)
         self._producer = Producer(producer_options(self.settings.kafka, "test"))
 
     def close(self) -> None:
-        self.client.command(f"DROP DATABASE {self.settings.clickhouse.database}")
         self.client.close()
 
     # What travels

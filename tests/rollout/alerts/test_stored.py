@@ -1,20 +1,16 @@
 """What the outbox reads and writes, on a real store."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 
 import orjson
 import pytest
-from clickhouse_connect.driver.client import Client
-from pydantic import SecretStr
 
-from shadowlane.processors.store import connect, migrate
 from shadowlane.rollout.alerts.plan import Tries
 from shadowlane.rollout.alerts.stored import WINDOW_MS, Attempt, read
 from shadowlane.rollout.state import Action, Alert
 from shadowlane.rollout.store import ClickHouseStore
-from shadowlane.schemas.config import ClickHouse
+from tests.databases import migrated
 from tests.rollout.alerts.alerting import HOUR, MINUTE, alert
 from tests.services import ClickHouseAddress
 
@@ -25,18 +21,8 @@ TRIGGER, RESOLVE, NOTE = Action.TRIGGER, Action.RESOLVE, Action.NOTE
 
 @pytest.fixture
 def store(clickhouse: ClickHouseAddress) -> Iterator[ClickHouseStore]:
-    address = ClickHouse(
-        host=clickhouse.host,
-        port=clickhouse.port,
-        username=clickhouse.username,
-        password=SecretStr(clickhouse.password),
-        database=f"alerts_{uuid.uuid4().hex[:12]}",
-    )
-    client: Client = connect(address)
-    migrate(client, address.database)
-    yield ClickHouseStore(address, client)
-    client.command(f"DROP DATABASE {address.database} SYNC")
-    client.close()
+    with migrated(clickhouse) as settings:
+        yield ClickHouseStore(settings)
 
 
 def written(store: ClickHouseStore, seq: int, *alerts: Alert, rollout: str = "to-b") -> None:
