@@ -64,12 +64,20 @@ $(PEERS)/.installed: benchmarks/requirements-peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
-bench: $(STAMP) $(PEERS)/.installed
-	BENCH_PEERS=$(PEERS)/bin/python $(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))
+# What captures a client's calls, for benchmarks/captures: each in a venv of its own, or left out where it can't be had.
+CAPTURES := $(patsubst benchmarks/capturing/requirements/%.txt,%,$(wildcard benchmarks/capturing/requirements/*.txt))
+CAPTURE_ENVS := $(CAPTURES:%=.venv-captures/%/.tried)
+.venv-captures/%/.tried: benchmarks/capturing/requirements/%.txt
+	$(PYTHON) -m venv $(@D)
+	-$(@D)/bin/python -m pip install --quiet --requirement $< && touch $(@D)/.installed
+	@touch $@
+
+bench: $(STAMP) $(PEERS)/.installed $(CAPTURE_ENVS)
+	BENCH_PEERS=$(PEERS)/bin/python BENCH_CAPTURES=.venv-captures $(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-clients build dist *.egg-info .demo
+	rm -rf $(VENV) $(PEERS) .venv-captures .venv-clients build dist *.egg-info .demo

@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS = {
     "audit": "an audit of what Kafka and the store hold, beside reading the same records",
     "mirror": "the mirror on the request path, beside a bare Producer.produce",
+    "captures": "capturing an openai client's calls, beside LiteLLM's callback, Langfuse and OpenTelemetry",
     "pairing": "pairs a second through Faust, beside quixstreams, bytewax, a plain loop and the orjson floor",
     "store": "rows a second into the store",
     "sink": "the sink from Kafka to the store, beside a bare insert of the same rows as columns",

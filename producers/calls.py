@@ -7,6 +7,7 @@ request, of which the last attempt is the answer that the service got.
 from typing import TYPE_CHECKING
 
 from shadowlane.producers.exchange import Exchange
+from shadowlane.producers.twice import notice
 from shadowlane.schemas.events import Failure, Protocol
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Call:
                     exchange.leave_out("request_not_readable")
                 else:
                     exchange.request(body)
+                if self._mirror.looks_for_twice:
+                    notice(self._mirror, exchange)
             self._open = exchange.attempts
             return Attempt(self, exchange, self._open)
         except Exception as exc:

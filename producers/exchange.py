@@ -187,7 +187,10 @@ class Exchange:
         self._answer += size
         if self._answer > self._max_answer:
             self.leave_out("response_too_large")
-        elif self._hold(size + CHUNK_OVERHEAD_BYTES):
+            return
+        # _hold, without the calls: a stream comes here for each of its events.
+        self.unreserved += size + CHUNK_OVERHEAD_BYTES
+        if self.unreserved <= FREE_BYTES or self._reserve():
             self.chunks.append(data)
             if self.chunk_times is not None:
                 self.chunk_times.append(perf_counter())

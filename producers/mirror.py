@@ -97,6 +97,7 @@ class Mirror:
         )
         self._start_empty()
         self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
+        self.looks_for_twice: bool | None = None  # producers.twice: True once a callback told of a call
         self._exit_armed = False
         _MIRRORS.add(self)
 

@@ -15,12 +15,12 @@ from shadowlane.producers.calls import Attempt, Call
 from shadowlane.schemas.events import Protocol
 
 # What a path ends with says which API it is; Azure's and those of other servers have more before it.
-_APIS: tuple[tuple[bytes, str], ...] = (
-    (b"/chat/completions", Protocol.OPENAI_CHAT.value),
-    (b"/responses", Protocol.OPENAI_RESPONSES.value),
-    (b"/messages", Protocol.ANTHROPIC_MESSAGES.value),
-)
-_ENDS = tuple(end for end, _ in _APIS)
+_ENDS = (b"/chat/completions", b"/responses", b"/messages")
+_PROTOCOLS = {
+    b"/completions": Protocol.OPENAI_CHAT.value,
+    b"/responses": Protocol.OPENAI_RESPONSES.value,
+    b"/messages": Protocol.ANTHROPIC_MESSAGES.value,
+}
 
 NewCall = Callable[[], Call]
 
@@ -89,7 +89,7 @@ class TeeTransport:
             path = request.url.raw_path.partition(b"?")[0]
             if request.method != "POST" or not path.endswith(_ENDS):
                 return None, None
-            protocol = next(protocol for end, protocol in _APIS if path.endswith(end))
+            protocol = _PROTOCOLS[path[path.rfind(b"/") :]]
             within = self._call.get()
             if within is None:
                 if not self.alone:
@@ -99,7 +99,10 @@ class TeeTransport:
                 body = request.content
             except Exception:  # RequestNotRead: uploaded in pieces, by hand
                 body = None
-            traceparent = request.headers.get("traceparent", "")
+            traceparent = ""
+            for name, value in request.headers.raw:  # a look-up by name would first decode them all
+                if len(name) == 11 and name.lower() == b"traceparent":
+                    traceparent = value.decode("latin-1")
             return call, within.attempt(protocol, body, traceparent)
         except Exception as exc:
             self._new_call().trouble(exc)

@@ -13,6 +13,7 @@ import orjson
 from shadowlane.producers.calls import ROUTES, failure_of
 from shadowlane.producers.exchange import Exchange
 from shadowlane.producers.observe import encode_value
+from shadowlane.producers.twice import mark_told
 from shadowlane.schemas.events import Failure, Protocol
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class ToldCall:
                 atexit.register(_end_open)  # after the mirror's own, so it runs before
             _OPEN.add(call)
             call._ask(body)
+            mark_told(mirror, exchange)
             return call
         except Exception as exc:
             mirror.trouble(exc)

@@ -1,13 +1,17 @@
 """Calls that a library tells of by callbacks; the libraries themselves are in tests/clients."""
 
+import contextvars
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.told import ToldCall, chat_body
+from tests.producers.model_server import Server, model_server
 from tests.producers.support import FakeMirror
 
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -150,3 +154,39 @@ def test_without_the_library_there_is_no_callback(fake: FakeMirror, monkeypatch:
         fake.mirror.litellm()
     with pytest.raises(ConfigError, match="needs the package langchain-core"):
         fake.mirror.langchain()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with model_server() as running:
+        yield running
+
+
+def _asks(server: Server, fake: FakeMirror, messages: Any = ASKED["messages"]) -> None:
+    client = fake.mirror.wrap(openai.OpenAI(base_url=server.url, api_key="k", max_retries=0))
+    client.chat.completions.create(model="plain", messages=messages)
+
+
+def test_a_call_that_a_callback_tells_of_and_a_wrapped_client_makes_is_said_once(
+    server: Server, fake: FakeMirror
+) -> None:
+    for _ in range(2):
+        call = begun(fake)
+        _asks(server, fake)
+        call.answered(lambda: completion(content="hello"))
+    stats = fake.mirror.stats()
+    assert stats["problems"] == {"mirrored_twice": 1}
+    assert "attach one of them" in stats["last_problem"]
+    assert len(fake.sent().requests) == 4  # noticed, and left as it is
+
+
+def test_another_call_beside_one_that_is_told_of_is_not_the_same(server: Server, fake: FakeMirror) -> None:
+    before = begun(fake)
+    before.answered(lambda: completion(content="hello"))
+    _asks(server, fake)  # the same again, after the first is over
+    call = begun(fake)
+    _asks(server, fake, [{"role": "user", "content": "what a tool asks in between"}])
+    other = contextvars.Context()
+    other.run(_asks, server, fake)  # somebody else's, in another context
+    call.answered(lambda: completion(content="hello"))
+    assert not fake.mirror.stats()["problems"]

@@ -1,0 +1,1 @@
+"""What benchmarks/captures.py runs in processes of their own."""
