@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -9,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from benchmarks.system import SHADOWLANE, System
+from examples.agent import agent
 from shadowlane.processors.store import connect
+from shadowlane.producers import Mirror
 from shadowlane.schemas.config import ClickHouse
+from tests.e2e import agents
 from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
 from tests.services import free_ports, running
@@ -41,12 +46,23 @@ def rollout(name: str, port: int, path: str = "/v1") -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def system(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
-    (port,) = free_ports(1)
+    port, agents_port = free_ports(2)
     settings = {
         "pairing": {"wait_s": 20},
         "sink": {"max_wait_s": 0.3},
         "prices": {"desk-1": {"input": 10, "output": 30}, "desk-2": {"input": 1, "output": 3}},
-        "rollouts": [rollout("calm", port), rollout("stormy", port), rollout("faulty", port, "/faulty/v1")],
+        "rollouts": [
+            *(rollout("calm", port), rollout("stormy", port), rollout("faulty", port, "/faulty/v1")),
+            {
+                "name": "agents",
+                "match": {"service": "agents"},
+                "stable": {"model": "agent-1"},
+                "candidate": {"model": "agent-2", "base_url": f"http://127.0.0.1:{agents_port}/shadow/v1"},
+                "scorers": [{"name": "answered", "quality_weight": 1}, {"name": "tool_calls"}],
+                "sessions": {"by": "session.id", "minutes": 1},
+                "stages": [{"name": "shadow", "duration_hours": 0, "traffic_cycle_hours": 0}],
+            },
+        ],
     }
     with running("tests.e2e.candidate", "--port", str(port)), start(folder, settings) as system:
         yield system
@@ -205,3 +221,90 @@ def test_a_line_that_cant_be_read_is_refused_by_number(system: System, tmp_path:
     assert "line 2: not JSON" in done.stderr
     assert "line 3: response" in done.stderr
     assert "2 sent, 2 refused" in done.stderr + done.stdout
+
+
+STEPS = """
+SELECT session, step, outcome, reason, agreement, diverged, first_divergence, after_divergence, request_id
+FROM steps_of(by = '', rollout = 'agents', epoch = '') ORDER BY session, step
+"""
+ASKED_WITH = """
+SELECT DISTINCT
+    stable_prompt = candidate_prompt AND stable_prompt != '' AS same_prompt,
+    stable_tools = candidate_tools AND stable_tools != '' AS same_tools,
+    stable_model, candidate_model, stable_served_model, candidate_served_model, left_out
+FROM pair_log FINAL WHERE rollout = 'agents' AND outcome = 'scored'
+"""
+
+
+def test_an_agent_is_shadowed_step_by_step_and_no_tool_runs(system: System) -> None:
+    """Each step is asked with its recorded context, whatever the candidate said before it."""
+    port = int(system.settings["rollouts"][-1]["candidate"]["base_url"].split(":")[2].split("/")[0])
+    mirror, trap = Mirror(service="agents", kafka=system.kafka), agents.Trap(agent.TOOLS)
+    with agents.models(port) as server, trap.production():
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="k") as plain:
+            client = mirror.wrap(plain)
+            for number in range(agents.CONVERSATIONS):
+                turns, steps = agents.script(number)
+                said = agent.converse(mirror, client, f"c{number:02}", turns, trap.tools)
+                assert said == [step for step in steps if isinstance(step, str)]
+            assert trap.runs == agents.runs_of_production()
+            with mirror.context(session="searching"):  # a tool that the provider would run
+                messages: Any = [
+                    {"role": "system", "content": "s"},
+                    {"role": "user", "content": "Conversation 99: …"},
+                ]
+                client.chat.completions.create(
+                    model="agent-1", messages=messages, web_search_options={"search_context_size": "low"}
+                )
+        trap.in_production = False  # from here on only shadows are asked
+        assert mirror.flush(30)
+        mirror.close()
+        wanted = {
+            (number, step)
+            for number in range(agents.CONVERSATIONS)
+            for step in range(1, len(agents.script(number)[1]) + 1)
+        }
+        report = system.settle(len(wanted) + 1, "agents")
+    assert (trap.trapped, server.trapped, trap.runs) == ([], [], agents.runs_of_production())
+    assert (report["ledger"]["scored"], report["ledger"]["abstained"]) == (len(wanted), 1)
+    assert report["ledger"]["adds_up"]
+    for number, step in wanted:  # each once, in its recorded context, marked
+        assert server.context("candidate", number, step) == server.context("stable", number, step)
+        assert server.saw["candidate", number, step][1] == "1"
+        assert server.saw["stable", number, step][1] is None
+        assert server.calls["candidate", number, step] == 1
+
+    store = connect(ClickHouse(**system.settings["clickhouse"]))
+    rows = list(store.query(STEPS).named_results())
+    asked_with = list(store.query(ASKED_WITH).named_results())
+    page = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
+    documented = [
+        list(store.query(query.replace("to-gpt-4o", "agents")).named_results())
+        for query in re.findall(r"^```sql\n(.*?)^```", page, flags=re.M | re.S)
+    ]
+    store.close()
+    ((overview,), diverged, contexts) = documented
+    assert (overview["sessions"], overview["the_same_to_the_end"]) == (21, 21 - len(agents.DIVERGES))
+    assert (overview["steps"], overview["diverged"]) == (len(wanted) + 1, len(agents.DIVERGES))
+    assert {int(row["session"][1:]): row["step"] for row in diverged} == {
+        number: step for number, (step, _) in agents.DIVERGES.items()
+    }
+    assert sum(row["steps"] for row in contexts) == len(wanted)
+    assert {(int(row["session"][1:]), row["step"]) for row in rows if row["outcome"] == "scored"} == wanted
+    for row in rows:
+        if row["session"] == "searching":
+            assert (row["outcome"], row["reason"]) == ("abstained", "side_effect")
+            continue
+        diverges = agents.DIVERGES.get(int(row["session"][1:]), (0, ""))[0]
+        assert row["first_divergence"] == diverges
+        assert row["diverged"] == (row["step"] == diverges)
+        assert row["after_divergence"] == (0 < diverges < row["step"])
+        assert (row["agreement"] is None or row["agreement"] == 1) != row["diverged"]
+    (same,) = asked_with
+    assert same["same_prompt"]
+    assert same["same_tools"]
+    assert (same["stable_model"], same["candidate_model"], same["left_out"]) == ("agent-1", "agent-2", [])
+    assert (same["stable_served_model"], same["candidate_served_model"]) == (
+        "agent-1-2026-11-01",
+        "agent-2-2026-11-01",
+    )
