@@ -40,14 +40,15 @@ class System:
         return address
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """The output of one command of shadowlane with this system's configuration."""
+        """The output of one command of shadowlane with this system's configuration; of one that fails, where it has
+        an answer all the same (``status``, ``audit``), without ``check``."""
         done = subprocess.run(
             [*SHADOWLANE, *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
             env=self.environment,
         )
-        if check and done.returncode:
+        if done.returncode and (check or not done.stdout):
             raise SystemFailedError(f"shadowlane {' '.join(arguments)}: {done.stderr}{done.stdout}")
         return done.stdout
 
