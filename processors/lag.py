@@ -40,7 +40,7 @@ def reads(component: str, kafka: Kafka) -> tuple[str, ...]:
     return {
         "worker": (topics.requests,),
         "pairing": (topics.served, topics.shadow),
-        "sink": (topics.pairs, topics.ledger, topics.dead_letters),
+        "sink": (topics.pairs, topics.noise, topics.ledger, topics.dead_letters),
     }.get(component, ())
 
 

@@ -41,6 +41,7 @@ class Role(StrEnum):
 
     SERVED = "served"
     SHADOW = "shadow"
+    BASELINE = "baseline"  # of the version that served, asked once more: what it differs by is noise
 
 
 class Outcome(StrEnum):
@@ -119,8 +120,8 @@ class MirroredRequest:
 class Response:
     """One arm's answer to one mirrored request.
 
-    Topics ``shadowlane.responses.served`` and ``shadowlane.responses.shadow``. A failure is a response
-    too: ``error`` says which (:class:`Failure`), and is ``""`` where there is an answer.
+    Topics ``shadowlane.responses.served`` and, of the roles shadow and baseline, ``shadowlane.responses.shadow``.
+    A failure is a response too: ``error`` says which (:class:`Failure`), and is ``""`` where there is an answer.
     """
 
     request_id: str
@@ -160,8 +161,10 @@ class Response:
 class Pair:
     """Both arms' responses to one request, scored; or what there is of it. Topic ``shadowlane.pairs``.
 
-    Also the row of the table ``pair_log``, column by column. ``pair_id`` is made of the request, the rollout
-    and its epoch alone (:func:`pair_id`), so that what is delivered, read or scored twice is still one pair.
+    On the topic ``shadowlane.noise`` it is a noise pair: both answers are the stable version's, the second one in the
+    candidate's fields. Also the row of the tables ``pair_log`` and ``noise_log``, column by column. ``pair_id`` is made
+    of the request, the rollout and its epoch alone (:func:`pair_id`, :func:`noise_id`), so that what is delivered, read
+    or scored twice is still one pair.
     """
 
     pair_id: str
@@ -332,3 +335,8 @@ Record = MirroredRequest | Response | Pair | DeadLetter | LedgerCell | RolloutSt
 def pair_id(request_id: str, rollout: str, epoch: str) -> str:
     """The id of the pair that a request makes in one epoch of one rollout. Sorts by the request's time."""
     return f"{request_id}:{rollout}:{epoch}"
+
+
+def noise_id(request_id: str, rollout: str, epoch: str) -> str:
+    """The id of its noise pair."""
+    return f"{request_id}:{rollout}:{epoch}:noise"

@@ -36,6 +36,11 @@ class Topics:
         return f"{self.prefix}.pairs"
 
     @property
+    def noise(self) -> str:
+        """Noise pairs: apart from the others, so that nothing that reads those can count them."""
+        return f"{self.prefix}.noise"
+
+    @property
     def dead_letters(self) -> str:
         return f"{self.prefix}.dead-letters"
 
@@ -70,4 +75,4 @@ class Topics:
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.copartitioned, self.pairs, self.dead_letters, self.ledger, *self.compacted)
+        return (*self.copartitioned, self.pairs, self.noise, self.dead_letters, self.ledger, *self.compacted)

@@ -19,12 +19,14 @@ class Step(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a record is: one kind for each topic."""
+    """What a record is: one kind for each topic, and one for the baselines on that of the shadow responses."""
 
     REQUEST = "request"
     SERVED = "served"
     SHADOW = "shadow"
+    BASELINE = "baseline"
     PAIR = "pair"
+    NOISE = "noise pair"
     LETTER = "dead letter"
     CELL = "ledger cell"
 

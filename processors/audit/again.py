@@ -6,7 +6,7 @@ from shadowlane.processors.audit.account import Kind, Request, Row, Where
 from shadowlane.processors.audit.inquiry import CHUNK, Inquiry
 from shadowlane.processors.audit.logs import Partition
 from shadowlane.processors.audit.places import MINUTE_MS
-from shadowlane.processors.audit.walk import read_kind, read_letters
+from shadowlane.processors.audit.walk import read_kind, read_letters, read_noise
 
 
 def ask_again(inquiry: Inquiry, requests: dict[str, Request]) -> None:
@@ -71,6 +71,7 @@ def look_again(inquiry: Inquiry, settle_s: float) -> None:
     for topic, kind in ((topics.shadow, Kind.SHADOW), (topics.pairs, Kind.PAIR)):
         partitions, mine = _of(topic, starts)
         read_kind(inquiry, kind, partitions, suspects.requests, mine, only=True)
+    read_noise(inquiry, *_of(topics.noise, starts))
     ask_again(inquiry, suspects.requests)
     _acquit_records(inquiry)
     _acquit_cells(inquiry)
@@ -79,11 +80,13 @@ def look_again(inquiry: Inquiry, settle_s: float) -> None:
 def _acquit_records(inquiry: Inquiry) -> None:
     suspects, stored = inquiry.suspects, inquiry.ask.stored
     pairs = [one.key for one in suspects.records if one.kind is Kind.PAIR and one.key]
+    noise = [one.key for one in suspects.records if one.kind in (Kind.NOISE, Kind.BASELINE)]
     letters = [one.record.place.letter_id for one in suspects.records]
     letters += [one.key for one in suspects.records if one.kind is Kind.LETTER and one.key]
     found = set[str]()
-    for at in range(0, max(len(pairs), len(letters)), CHUNK):
+    for at in range(0, max(len(pairs), len(noise), len(letters)), CHUNK):
         found |= stored.pairs(pairs[at : at + CHUNK])
+        found |= stored.noise(noise[at : at + CHUNK])
         found |= stored.letters(letters[at : at + CHUNK])
     suspects.records = [
         one

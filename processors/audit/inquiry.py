@@ -18,7 +18,9 @@ READERS = {
     Kind.REQUEST: Step.WORKER,
     Kind.SERVED: Step.PAIRING,
     Kind.SHADOW: Step.PAIRING,
+    Kind.BASELINE: Step.PAIRING,
     Kind.PAIR: Step.SINK,
+    Kind.NOISE: Step.SINK,
     Kind.LETTER: Step.SINK,
     Kind.CELL: Step.SINK,
 }
@@ -29,7 +31,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Unstored:
-    """A record of which the store has no row: of a pair or dead letter, or one that can't be read at all."""
+    """A record of which the store has no row: of a pair or dead letter, or one that can't be read at all.
+
+    ``key`` is the id of the row: of a baseline, its noise pair's.
+    """
 
     kind: Kind
     record: Record

@@ -43,13 +43,15 @@ _KEY = {
     Kind.SERVED: "request_id",
     Kind.SHADOW: "request_id",
     Kind.PAIR: "pair_id",
+    Kind.NOISE: "pair_id",
     Kind.LETTER: "dead_letter_id",
 }
 _KEPT: dict[Kind, tuple[str, ...]] = {
     Kind.REQUEST: ("attributes",),
     Kind.SERVED: ("attributes",),
-    Kind.SHADOW: ("attributes", "rollout", "epoch"),
+    Kind.SHADOW: ("attributes", "rollout", "epoch", "role"),
     Kind.PAIR: ("attributes", "rollout", "outcome", "reason"),
+    Kind.NOISE: (),
     Kind.LETTER: (),
     Kind.CELL: ("instance", "minute", "row", "reason", "count"),
 }

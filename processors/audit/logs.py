@@ -71,6 +71,7 @@ class Logs:
             topics.served: Kind.SERVED,
             topics.shadow: Kind.SHADOW,
             topics.pairs: Kind.PAIR,
+            topics.noise: Kind.NOISE,
             topics.dead_letters: Kind.LETTER,
             topics.ledger: Kind.CELL,
         }

@@ -15,7 +15,7 @@ from shadowlane.processors.audit.logs import Logs
 from shadowlane.processors.audit.places import Places, Scope
 from shadowlane.processors.audit.result import Audit
 from shadowlane.processors.audit.stored import Stored
-from shadowlane.processors.audit.walk import groups, read_cells, read_group, read_letters
+from shadowlane.processors.audit.walk import groups, read_cells, read_group, read_letters, read_noise
 from shadowlane.schemas.config import Settings
 
 EVERYTHING = Scope()
@@ -58,6 +58,7 @@ def _audit(settings: Settings, scope: Scope, sources: Sources, settle_s: float) 
         requests = read_group(inquiry, group)
         ask_again(inquiry, requests)
         sort_out(inquiry, requests)
+    read_noise(inquiry, inquiry.all_of(topics.noise))
     read_cells(inquiry, inquiry.all_of(topics.ledger))
     resolved = stored.resolved(since, until)
     look_again(inquiry, settle_s)

@@ -19,6 +19,7 @@ SELECT request_id, max(outcome != 'unpaired' OR reason != 'no_shadow_response')
 FROM pair_log WHERE {among} GROUP BY request_id
 """
 PAIRS = "SELECT DISTINCT pair_id FROM pair_log WHERE {among}"
+NOISE = "SELECT DISTINCT pair_id FROM noise_log WHERE {among}"
 LETTERS = "SELECT DISTINCT dead_letter_id FROM dead_letter_log WHERE {among}"
 LETTERED = "SELECT DISTINCT request_id FROM dead_letter_log WHERE {among}"
 COUNTS = """
@@ -105,6 +106,10 @@ class Stored:
     def pairs(self, ids: Collection[str], times: Times | None = None) -> set[str]:
         """Those of the pair ids that it has."""
         return {name for (name,) in self._among(PAIRS, "pair_id", ids, times)}
+
+    def noise(self, ids: Collection[str], times: Times | None = None) -> set[str]:
+        """Those of the noise pairs' ids that it has."""
+        return {name for (name,) in self._among(NOISE, "pair_id", ids, times)}
 
     def letters(self, ids: Collection[str]) -> set[str]:
         """Those of the dead letters' ids that it has."""

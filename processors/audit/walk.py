@@ -8,6 +8,7 @@ from shadowlane.processors.audit.lines import Line, read_line
 from shadowlane.processors.audit.logs import Message, Partition
 from shadowlane.processors.audit.mirrors import CellKey
 from shadowlane.schemas.codec import unpack
+from shadowlane.schemas.events import Role, noise_id
 
 CHUNK_BYTES = 32 * 2**20
 PER_REQUEST = (Kind.REQUEST, Kind.SERVED, Kind.SHADOW, Kind.PAIR)
@@ -45,6 +46,10 @@ def read_kind(
     ``only``: of the requests that are there alone.
     """
     for chunk in _chunks(inquiry, kind, partitions, starts):
+        if kind is Kind.SHADOW:
+            chunk = _without_baselines(inquiry, chunk, look=not only)
+            if not chunk:
+                continue
         times = (min(line.ts for line in chunk), max(line.ts for line in chunk))
         ids = {line.request_id for line in chunk if line.key and line.request_id}
         rows = inquiry.ask.stored.requests(list(ids), times)
@@ -86,6 +91,24 @@ def read_letters(
                 inquiry.letters_of[line.request_id] = record
             if record.past:
                 inquiry.suspects.records.append(Unstored(Kind.LETTER, record, line.key, line.request_id))
+
+
+def read_noise(
+    inquiry: Inquiry, partitions: list[Partition], starts: dict[Partition, int] | None = None
+) -> None:
+    """Keeps the noise pairs that the store should have; what Kafka has, pairing has not lost."""
+    suspects = inquiry.suspects
+    for chunk in _chunks(inquiry, Kind.NOISE, partitions, starts):
+        there = {line.key for line in chunk if line.key}
+        known = inquiry.ask.stored.noise(list(there))
+        suspects.records = [
+            one for one in suspects.records if one.kind is not Kind.BASELINE or one.key not in there
+        ]
+        for line in chunk:
+            record = inquiry.record(line)
+            if line.key and line.key not in known and record.past:
+                suspects.records.append(Unstored(Kind.NOISE, record, line.key, line.request_id))
+        _note_unread(inquiry, Kind.NOISE, [line for line in chunk if not line.key])
 
 
 def read_cells(inquiry: Inquiry, partitions: list[Partition]) -> None:
@@ -138,6 +161,29 @@ def _lines(kind: Kind, message: Message) -> Iterator[Line]:
     topic, partition = message.partition
     for number, text in unpack(message.value):
         yield read_line(kind, topic, partition, message.offset, number, message.time, text)
+
+
+def _without_baselines(inquiry: Inquiry, chunk: list[Line], *, look: bool) -> list[Line]:
+    """The candidates' responses alone. Of a baseline that pairing has committed past, there must be a noise pair.
+
+    Whether the worker owed one is not asked: the rate may have been another then.
+    """
+    baselines = [line for line in chunk if line.fields["role"] == Role.BASELINE]
+    if not baselines:
+        return chunk
+    if look:
+        owed = {
+            noise_id(line.request_id, line.fields["rollout"], line.fields["epoch"]): line
+            for line in baselines
+            if line.key and inquiry.ask.places.is_current(line)
+        }
+        known = inquiry.ask.stored.noise(list(owed))
+        for key, line in owed.items():
+            record = inquiry.record(line)
+            if record.past and key not in known:
+                suspect = Unstored(Kind.BASELINE, record, key, line.request_id)
+                inquiry.suspects.records.append(suspect)
+    return [line for line in chunk if line.fields["role"] != Role.BASELINE]
 
 
 def _note(

@@ -6,13 +6,15 @@ is attached to the one that waits or is in flight, so that it is never acknowled
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from shadowlane.processors.pairing.envelopes import Envelope, Source
 from shadowlane.processors.pairing.matching import Matching
+from shadowlane.processors.samples import NoiseSample
 from shadowlane.schemas.config import Rollout
-from shadowlane.schemas.events import Outcome, Response, Role, pair_id
+from shadowlane.schemas.events import Outcome, Response, Role, noise_id, pair_id
 
 HALF_BYTES = 2048
 """What a half takes in memory beside the text of its record, by measurement 1.2 to 2 KB: objects, keys, numbers.
@@ -21,8 +23,9 @@ Text beyond Latin-1 takes 2 to 4 bytes a character in Python, and up to that muc
 """
 
 # By names of their own: an Enum's attributes take Python five times as long.
-SERVED, SHADOW = Role
+SERVED, SHADOW = Role.SERVED, Role.SHADOW
 SCORED, _, UNPAIRED = Outcome
+BASELINE = Role.BASELINE.value
 
 REMEMBERED = 100_000
 """Pairs whose ids are remembered once they are out, so that a half that comes again need not wait."""
@@ -34,6 +37,7 @@ class Counts:
 
     paired: int = 0  # pairs, so two halves each
     unpaired: int = 0
+    noise: int = 0  # noise pairs, unpaired ones too, which are in none of the others
     repeated: int = 0  # the same half again
     late: int = 0  # the other half had gone out as unpaired
     no_rollout: int = 0  # served, and no rollout takes it
@@ -51,6 +55,7 @@ class Half:
     size: int
     deadline: float
     envelopes: list[Envelope]  # its own, and those of its repetitions
+    noise: bool = False  # it waits for the other half of a noise pair
 
     @property
     def source(self) -> Source:
@@ -70,6 +75,8 @@ class Match:
     served: Response | None
     shadow: Response | None
     envelopes: list[Envelope] = field(repr=False)
+    noise: bool = False
+    """A noise pair: ``shadow`` is the second answer of the version that served."""
     outcome: Outcome = field(init=False)
     """Scored or unpaired, as far as the join can say."""
 
@@ -88,6 +95,7 @@ class Join:
         matching: which rollout a response belongs to.
         wait_s: how long a half waits, in seconds of the clock that ``now`` is of.
         remembered: how many ids of resolved pairs are kept.
+        noise: of which requests noise pairs are made, by rollout; of one that is not there, none.
     """
 
     def __init__(
@@ -95,8 +103,10 @@ class Join:
         matching: Matching,
         wait_s: float,
         remembered: int = REMEMBERED,
+        noise: Mapping[str, NoiseSample] = MappingProxyType({}),
     ) -> None:
         self._matching = matching
+        self._noise = noise
         self._wait_s = wait_s
         self._remembered = remembered
         # In the order of their deadlines, since every half waits equally long.
@@ -107,26 +117,39 @@ class Join:
         self.counts = Counts()
 
     def take(
-        self, envelope: Envelope, response: Response, size: int, now: float, *, again: bool = False
+        self,
+        envelope: Envelope,
+        response: Response,
+        size: int,
+        now: float,
+        *,
+        again: bool = False,
+        noise: bool = False,
     ) -> Match | None:
         """One record of an envelope, ``size`` bytes long. Gives what goes out because of it, if anything does.
 
         ``now`` never goes back. The envelope is held until the record is resolved; a record that is resolved
         at once (a repetition, or nothing of this configuration's) does not hold it. ``again`` says that a person
-        has it read again: then it waits once more, where its pair has gone out as unpaired.
+        has it read again: then it waits once more, where its pair has gone out as unpaired. ``noise``: as a half of
+        the request's noise pair; a served half of which none is made waits for nothing.
         """
         found = self._matching.rollout_of(response.service, response.route, response.attributes)
         side = envelope.side
         if found is None:
             if side is SERVED:
-                return self._of_no_rollout(envelope, response)
+                return None if noise else self._of_no_rollout(envelope, response)
             self.counts.other_epoch += 1
             return None
         rollout, epoch = found
         if side is SHADOW and (response.rollout, response.epoch) != (rollout.name, epoch):
             self.counts.other_epoch += 1
             return None
-        key = pair_id(response.request_id, rollout.name, epoch)
+        if not noise:
+            key = pair_id(response.request_id, rollout.name, epoch)
+        else:
+            if side is SERVED and not self._is_asked_again(rollout, response):
+                return None
+            key = noise_id(response.request_id, rollout.name, epoch)
         if again and self._resolved.get(key) is UNPAIRED:
             del self._resolved[key]
         if self._is_out(key, envelope):
@@ -136,7 +159,7 @@ class Join:
         if half is None:
             size += HALF_BYTES
             deadline = now + self._wait_s
-            self._waiting[key] = Half(side, response, rollout, epoch, size, deadline, [envelope])
+            self._waiting[key] = Half(side, response, rollout, epoch, size, deadline, [envelope], noise)
             self._waiting_bytes[envelope.source] += size
             return None
         if half.side is side:
@@ -144,7 +167,10 @@ class Join:
             self.counts.repeated += 1
             return None
         half.envelopes.append(envelope)
-        self.counts.paired += 1
+        if noise:
+            self.counts.noise += 1
+        else:
+            self.counts.paired += 1
         return self._send(key, half, response)
 
     def expire(self, now: float, limit: int) -> list[Match]:
@@ -154,7 +180,10 @@ class Join:
             key, half = next(iter(self._waiting.items()))
             if half.deadline > now:
                 break
-            self.counts.unpaired += 1
+            if half.noise:
+                self.counts.noise += 1
+            else:
+                self.counts.unpaired += 1
             over.append(self._send(key, half, None))
         return over
 
@@ -239,9 +268,13 @@ class Join:
         del self._waiting[key]
         self._waiting_bytes[half.source] -= half.size
         served, shadow = (half.response, other) if half.side is SERVED else (other, half.response)
-        match = Match(key, half.rollout, half.epoch, served, shadow, half.envelopes)
+        match = Match(key, half.rollout, half.epoch, served, shadow, half.envelopes, half.noise)
         self._in_flight[key] = match
         return match
+
+    def _is_asked_again(self, rollout: Rollout, served: Response) -> bool:
+        sample = self._noise.get(rollout.name)
+        return sample is not None and sample.takes(served.request_id, served.key, served.arm, served.model)
 
     def _count_again(self, outcome: Outcome) -> None:
         if outcome is UNPAIRED:

@@ -19,6 +19,7 @@ KEPT_NAME = 1024
 
 # By names of their own: an Enum's attributes take Python five times as long, and each pair asks for a dozen.
 STABLE, CANDIDATE = Arm
+SHADOW, BASELINE = Role.SHADOW, Role.BASELINE.value
 SCORED, ABSTAINED, UNPAIRED = Outcome
 
 _BLANK = Pair(
@@ -65,11 +66,11 @@ def read(side: Role, line: bytes) -> Response:
     """The response in one line of the topic of a side.
 
     Raises:
-        CodecError: it can't be read, is of the other side, names an arm that is none, or could not be written
-            again.
+        CodecError: it can't be read, is of the other side (a baseline is on the shadow's), names an arm that is none,
+            or could not be written again.
     """
     response = decode(Response, line)
-    if response.role != side:
+    if response.role != side and (side is not SHADOW or response.role != BASELINE):
         raise CodecError(f"Response.role is {response.role[:50]!r} on the topic of {side} responses")
     check_arm(response)
     # orjson reads JSON nested 1,024 deep and writes 254: what can't go on is refused while it is whole.
@@ -84,6 +85,8 @@ def read(side: Role, line: bytes) -> Response:
 
 def pair_of(match: Match, scored: Scored | None) -> Pair:
     """The record that a match goes out as. ``scored`` is None where :func:`to_score` is None.
+
+    Of a noise pair the candidate's fields are the second answer's.
 
     The same halves give the same pair, to the byte, whenever and however often they meet.
     """
@@ -152,7 +155,10 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
 
 
 def to_score(match: Match) -> tuple[Any, Response, Response] | None:
-    """(request body, stable, candidate) where the scorers have a say: both halves, and none abstains."""
+    """(request body, stable, candidate) where the scorers have a say: both halves, and none abstains.
+
+    Of a noise pair: the answer that was served, and the second one.
+    """
     if match.served is None or match.shadow is None or _outcome(match)[0] is not SCORED:
         return None
     if _served_arm(match) is STABLE:
@@ -184,6 +190,8 @@ def shortened(pair: Pair) -> Pair:
 
 def _served_arm(match: Match) -> Arm:
     """By the worker, which has checked it, where its half is there; else as the worker would tell it."""
+    if match.noise:
+        return STABLE
     if match.shadow:
         return CANDIDATE if match.shadow.arm == STABLE else STABLE
     assert match.served is not None  # a match has at least one half
@@ -202,10 +210,10 @@ def _outcome(match: Match) -> tuple[Outcome, str]:
     if match.rollout is None:
         return UNPAIRED, "no_rollout"
     if shadow is None:
-        return UNPAIRED, "no_shadow_response"
+        return UNPAIRED, "no_baseline_response" if match.noise else "no_shadow_response"
     if served is None:
         return UNPAIRED, "no_served_response"
-    if served.arm and served.arm == (shadow.arm or CANDIDATE):
+    if not match.noise and served.arm and served.arm == (shadow.arm or CANDIDATE):
         return ABSTAINED, "arms_disagree"  # one version would be compared with itself
     for half in (shadow, served):
         if half.error in ABSTAINING:

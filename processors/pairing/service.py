@@ -14,11 +14,12 @@ from shadowlane import metrics
 from shadowlane.errors import BrokerError, CodecError
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.pairing.envelopes import Envelope, Source, Unacknowledged
-from shadowlane.processors.pairing.join import Join, Match
+from shadowlane.processors.pairing.join import BASELINE, Join, Match
 from shadowlane.processors.pairing.matching import Matching
 from shadowlane.processors.pairing.records import Scored, Scorers, pair_of, read, shortened, to_score
 from shadowlane.processors.pairing.standing import Standing
 from shadowlane.processors.produce import Done, RecordTooLargeError
+from shadowlane.processors.samples import NoiseSample
 from shadowlane.processors.watch import Family, figure, figures
 from shadowlane.schemas.codec import dead_letter, decode, encode, unpack
 from shadowlane.schemas.config import Settings
@@ -72,7 +73,8 @@ class Pairing:
         self._inputs = {Role.SERVED: self._topics.served, Role.SHADOW: self._topics.shadow}
         self._max_bytes = self._share = settings.pairing.max_waiting_bytes
         self._wait_s = settings.pairing.wait_s
-        self._join = Join(Matching(settings.rollouts), self._wait_s)
+        self._noise = {r.name: sample for r in settings.rollouts if (sample := NoiseSample.of(r))}
+        self._join = Join(Matching(settings.rollouts), self._wait_s, noise=self._noise)
         self._unacknowledged = Unacknowledged()
         self._scorers = scorers
         self._producer = producer
@@ -85,6 +87,7 @@ class Pairing:
         self._touched: set[Source] = set()  # whose envelopes some of what has settled held
         self._written: Counter[str] = Counter()
         self._out: Counter[tuple[str, str]] = Counter()  # outcome and reason
+        self._noise_out: Counter[tuple[str, str]] = Counter()  # likewise, of noise pairs
         self._failed_scorers: Counter[tuple[str, str]] = Counter()
         self._taken: dict[Source, int] = {}
         self._limit = PoisonLimit(settings.dead_letters, "pairing")
@@ -119,7 +122,13 @@ class Pairing:
                 except CodecError as exc:
                     self._bury(envelope, number, line, str(exc), stamp)
                     continue
-                match = self._join.take(envelope, response, len(line), now, again=again)
+                if response.role != BASELINE:
+                    match = self._join.take(envelope, response, len(line), now, again=again)
+                    if match is not None:
+                        self._send(match)
+                    if not self._noise or side is not Role.SERVED:
+                        continue
+                match = self._join.take(envelope, response, len(line), now, again=again, noise=True)
                 if match is not None:
                     self._send(match)
         finally:
@@ -177,6 +186,7 @@ class Pairing:
             "unpaired": counts.unpaired,
             "scored": self._sum(Outcome.SCORED),
             "abstained": self._sum(Outcome.ABSTAINED),
+            "noise": counts.noise,
             "dead_lettered": self._written["dead_lettered"],
             "repeated": counts.repeated,
             "late": counts.late,
@@ -201,13 +211,14 @@ class Pairing:
             overdue,
             self._join.waiting,
             self._join.all_waiting_bytes,
-            self._join.counts.paired + self._join.counts.unpaired,
+            self._join.counts.paired + self._join.counts.unpaired + self._join.counts.noise,
         )
 
     def figures(self) -> Iterator[Family]:
         """From any thread."""
         standing, counts = self.standing(), self._join.counts
         yield figures(metrics.PAIRING_PAIRS, self._out.copy())
+        yield figures(metrics.PAIRING_NOISE, self._noise_out.copy())
         yield figure(metrics.PAIRING_REPEATED, counts.repeated)
         yield figure(metrics.PAIRING_LATE, counts.late)
         yield figure(metrics.PAIRING_OTHER_EPOCH, counts.other_epoch)
@@ -234,6 +245,12 @@ class Pairing:
             if scored.failed:
                 self._note_failures(match.rollout.name, halves[1].request_id, scored)
         pair = pair_of(match, scored)
+        if match.noise:
+            self._noise_out[pair.outcome, pair.reason] += 1
+            line = encode(pair)
+            match.release()
+            self._produce(self._topics.noise, pair.request_id, line, partial(self._delivered, match, line))
+            return
         self._out[pair.outcome, pair.reason] += 1
         partition = partition_of(pair.request_id, self._partitions[self._topics.pairs])
         line = encode(pair)
@@ -254,7 +271,9 @@ class Pairing:
             self._written["shortened"] += 1
             about = {"request_id": pair.request_id, "rollout": pair.rollout}
             log.warning("pair %s is too large for Kafka: its texts were cut", pair.pair_id, extra=about)
-            self._produce(self._topics.pairs, shortened(pair), partial(self._delivered_short, match))
+            topic = self._topics.noise if match.noise else self._topics.pairs
+            short = encode(shortened(pair))
+            self._produce(topic, pair.request_id, short, partial(self._delivered_short, match))
             return
         self._delivered_short(match, error)
 
@@ -284,7 +303,8 @@ class Pairing:
             "dead letter %s: %s", letter.dead_letter_id, reason, extra={"request_id": letter.request_id}
         )
         envelope.open += 1
-        self._produce(self._topics.dead_letters, letter, partial(self._buried, envelope, letter))
+        then = partial(self._buried, envelope, letter)
+        self._produce(self._topics.dead_letters, letter.request_id, encode(letter), then)
 
     def _buried(self, envelope: Envelope, letter: DeadLetter, error: Exception | None) -> None:
         if error is not None:
@@ -294,9 +314,9 @@ class Pairing:
         envelope.open -= 1
         self._touched.add(envelope.source)
 
-    def _produce(self, topic: str, record: Pair | DeadLetter, then: Done) -> None:
-        partition = partition_of(record.request_id, self._partitions[topic])
-        self._producer.send_many(topic, [(partition, encode(record), then)])
+    def _produce(self, topic: str, request_id: str, line: bytes, then: Done) -> None:
+        partition = partition_of(request_id, self._partitions[topic])
+        self._producer.send_many(topic, [(partition, line, then)])
 
     def _acknowledge(self, sources: set[Source]) -> None:
         for source in sources:

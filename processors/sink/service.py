@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import Consumer, Message, TopicPartition
 from shadowlane.errors import BrokerError, StoreError
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import consumer_options, ensure_topics
+from shadowlane.processors.lag import reads
 from shadowlane.processors.produce import EnvelopeProducer
 from shadowlane.processors.reading import check_passes, stamp_of
 from shadowlane.processors.sink.blocks import Block, Blocks, Partition, promised_last
@@ -110,7 +111,7 @@ class Sink:
         self._producer = producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-sink")
         self._consumer = Consumer(consumer_options(kafka, "shadowlane-sink", group))
         self._consumer.subscribe(
-            [self._topics.pairs, self._topics.ledger, self._topics.dead_letters],
+            list(reads("sink", kafka)),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,

@@ -52,6 +52,7 @@ class Writer:
         self._dead_letters = topics.dead_letters
         self._tables: dict[str, tuple[str, Decode]] = {
             topics.pairs: ("pair_log", partial(decode, Pair)),
+            topics.noise: ("noise_log", partial(decode, Pair)),
             topics.ledger: ("ledger_log", partial(decode, LedgerCell)),
             topics.dead_letters: ("dead_letter_log", partial(decode, DeadLetter)),
         }

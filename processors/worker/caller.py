@@ -17,7 +17,7 @@ from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Plan, Target
-from shadowlane.schemas.config import Worker
+from shadowlane.schemas.config import Rollout, Worker
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -58,9 +58,12 @@ class Caller:
         What is awaited keeps nothing of the request that its response does not. ``latency_ms`` is that of the last
         attempt alone, waits and earlier attempts left out.
         """
-        question = Question.of(request, plan)
+        return self.ask(Question.of(request, plan), plan.rollout)
+
+    def ask(self, question: Question, rollout: Rollout) -> Coroutine[Any, Any, Response]:
+        """The response to a question. Never raises for what the version does."""
         if question.refused is None and self._gate is not None:
-            return self._ask(question, self._gate.guarded(plan.rollout, question))
+            return self._ask(question, self._gate.guarded(rollout, question))
         return self._ask(question, None)
 
     async def _ask(self, question: Question, guarded: Guarded | None) -> Response:

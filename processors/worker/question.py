@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 from multidict import CIMultiDict
 
-from shadowlane.processors.arms import other, served_arm
+from shadowlane.processors.arms import STABLE, other, served_arm
 from shadowlane.processors.worker import chat
 from shadowlane.processors.worker.claim import contradiction, served_fingerprint
 from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, side_effect
@@ -57,7 +57,19 @@ class Question:
             TypeError: the body with the version's overrides can't be written as JSON.
         """
         served = plan.targets[served_arm(plan.rollout, request.arm, request.model)]
-        target = plan.targets[other(served.arm)]
+        return cls._for(request, plan, served, plan.targets[other(served.arm)])
+
+    @classmethod
+    def again(cls, request: MirroredRequest, plan: Plan, target: Target) -> "Question":
+        """For the stable version, which served the request, once more: ``target`` is that of the plan's noise.
+
+        Raises:
+            TypeError: as :meth:`of`.
+        """
+        return cls._for(request, plan, plan.targets[STABLE], target)
+
+    @classmethod
+    def _for(cls, request: MirroredRequest, plan: Plan, served: Target, target: Target) -> "Question":
         response = copied(target.blank)
         response.request_id = request.request_id
         response.ts = request.ts

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import logging
 import signal
@@ -25,10 +24,12 @@ from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Gate
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.reader import Limits, Reader, Work
+from shadowlane.processors.worker.smaller import without_bulk
 from shadowlane.processors.worker.target import Plan
+from shadowlane.processors.worker.twice import Twice
 from shadowlane.schemas.codec import dead_letter, decode, encode, salvage_request_id
 from shadowlane.schemas.config import Settings
-from shadowlane.schemas.events import Arm, Failure, MirroredRequest, Response
+from shadowlane.schemas.events import Arm, MirroredRequest, Response
 from shadowlane.schemas.topics import partition_of
 
 log = logging.getLogger("shadowlane.worker")
@@ -162,6 +163,7 @@ class ShadowWorker:
         self._caller = Caller(self._settings.worker, self._count_attempt, self._gate)
         self._gate.start()
         self._started = True
+        self._twice = Twice(self._caller.ask, self._put, self.progress)
         try:
             self._reader.start()
             await self._stop.wait()
@@ -264,6 +266,8 @@ class ShadowWorker:
             line = encode(response)
         except CodecError as exc:
             self._bury(work, str(exc))
+        except BrokerError:
+            raise
         except Exception as exc:
             log.exception("a request could not be handled; it goes to the dead letters")
             self._bury(work, f"{type(exc).__name__}: {exc}")
@@ -277,14 +281,22 @@ class ShadowWorker:
         about(request.request_id)
         check_arm(request)
         rollout = self._settings.rollout_for(request.service, request.route, request.attributes)
-        return None if rollout is None else self._caller.respond(request, self._plans[rollout.name])
+        if rollout is None:
+            return None
+        plan = self._plans[rollout.name]
+        both = plan.noise and self._twice.respond(request, plan, plan.noise)
+        return both or self._caller.respond(request, plan)
 
     def _send(self, work: Work, request_id: str, line: bytes) -> None:
-        """Hands the response to the producer, together with the others that are finished in this turn of the loop."""
+        """Hands over the response that ends a record."""
+        self._put(request_id, line, partial(self._written, work, line))
+
+    def _put(self, request_id: str, line: bytes, done: Done) -> None:
+        """Hands a response to the producer, together with the others that are finished in this turn of the loop."""
         if not self._outgoing:
             self._loop.call_soon(self._write)
         partition = partition_of(request_id, self._partitions[self._topics.shadow])
-        self._outgoing.append((partition, line, partial(self._written, work, line)))
+        self._outgoing.append((partition, line, done))
 
     def _write(self) -> None:
         records, self._outgoing = self._outgoing, []
@@ -331,23 +343,6 @@ class ShadowWorker:
             self._fail(error)
         else:
             self._send(work, smaller.request_id, encode(smaller))
-
-
-def without_bulk(response: Response) -> Response | None:
-    """The response without its copy of the request; then its answer; then its attributes. None at the end."""
-    if response.request is not None:
-        return dataclasses.replace(response, request=None)
-    if response.output or response.tool_calls:
-        return dataclasses.replace(
-            response,
-            output="",
-            tool_calls=None,
-            error=Failure.BAD_RESPONSE,
-            error_message="the answer is larger than a message that Kafka takes (message.max.bytes)",
-        )
-    if response.attributes:  # the served response has them too
-        return dataclasses.replace(response, attributes={})
-    return None
 
 
 def _collect_less() -> None:

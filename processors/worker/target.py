@@ -7,6 +7,7 @@ import yarl
 from multidict import CIMultiDict
 
 from shadowlane.errors import ConfigError
+from shadowlane.processors.samples import NoiseSample, shadowed
 from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, side_effect
 from shadowlane.producers.sampling import Sampler
 from shadowlane.schemas.config import Rollout, Version, Worker
@@ -35,8 +36,10 @@ class Target:
     host: str = ""  # with its port where that is given; "" where production may be asked there too
 
     @classmethod
-    def of(cls, rollout: Rollout, arm: Arm, worker: Worker) -> "Target":
+    def of(cls, rollout: Rollout, arm: Arm, worker: Worker, role: Role = Role.SHADOW) -> "Target":
         """Checks one arm of a rollout, and reads its key from the environment if it can be asked.
+
+        ``role`` is that of its responses: as a baseline it is asked what it served, so that it need name no model.
 
         Raises:
             ConfigError: the key is not there, or the address, the headers or the overrides can't be used, or could
@@ -55,14 +58,14 @@ class Target:
         if why := side_effect(version.overrides, version.protocol, version.allow):
             raise ConfigError(f"{where}.overrides: {why}")
         timeout_s = version.timeout_s or worker.timeout_s
-        unable = _unable(rollout, arm)
+        unable = "" if role is Role.BASELINE else _unable(rollout, arm)
         blank = Response(
             request_id="",
             ts=0,
             completed_at=0,
             service="",
             route="",
-            role=Role.SHADOW.value,
+            role=role.value,
             arm=arm.value,
             rollout=rollout.name,
             model=version.model,
@@ -112,6 +115,7 @@ class Plan:
     epoch: str
     sampler: Sampler
     targets: dict[Arm, Target]
+    noise: "Noise | None" = None
 
     @classmethod
     def of(cls, rollout: Rollout, worker: Worker) -> "Plan":
@@ -123,10 +127,28 @@ class Plan:
         return cls(
             rollout=rollout,
             epoch=rollout.epoch,
-            # Salted apart from the mirror's sampling: of what that took, this takes its share again.
-            sampler=Sampler(rollout.sampling.rate, salt=f"shadowlane.rollout:{rollout.name}"),
+            sampler=shadowed(rollout),
             targets=targets,
+            noise=Noise.of(rollout, worker),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Which requests the stable version is asked again, and how."""
+
+    sample: NoiseSample
+    target: Target
+
+    @classmethod
+    def of(cls, rollout: Rollout, worker: Worker) -> "Noise | None":
+        """None where it is switched off.
+
+        Raises:
+            ConfigError: it can't be asked as configured (:meth:`Target.of`).
+        """
+        sample = NoiseSample.of(rollout)
+        return None if sample is None else cls(sample, Target.of(rollout, Arm.STABLE, worker, Role.BASELINE))
 
 
 def _unable(rollout: Rollout, arm: Arm) -> str:

@@ -67,6 +67,16 @@ class Sampling(Section):
     )
 
 
+class Noise(Section):
+    """How much the stable version differs from itself (docs/noise.md)."""
+
+    rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="of the shadowed requests that the stable version served: it is asked them once more, at "
+        "stable.base_url, and its two answers are scored like a pair; 0 is off",
+    )
+
+
 class AutoRollback(Section):
     enabled: bool = Field(default=True, description="false: on-call is told, and nothing else is done")
     trigger: str = "error_rate > 2% OR quality_score < 0.80"
@@ -146,6 +156,7 @@ class Rollout(Section):
     budget: Budget = Budget()
     stable: Stable = Stable()
     candidate: Candidate
+    noise: Noise = Noise()
     scorers: list[Scorer] = Field(
         default_factory=lambda: [Scorer.model_validate(s) for s in DEFAULT_SCORERS],
         description="which scorers run; those with a quality_weight make quality_score",
@@ -211,6 +222,11 @@ class Rollout(Section):
         for stage in self.stages:
             if stage.max_hours is not None and stage.max_hours < stage.duration_hours:
                 raise ValueError(f"stage {stage.name!r}: max_hours is shorter than duration_hours")
+        if self.noise.rate and not self.stable.base_url:
+            raise ValueError(
+                "noise.rate has the stable version asked again, and stable.base_url does not say where: give it (and "
+                "stable.api_key_env), or take noise out"
+            )
         if unsaid := self.unsaid_parameters():
             one, other = (
                 ("candidate", "stable") if unsaid[0] in self.candidate.overrides else ("stable", "candidate")

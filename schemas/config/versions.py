@@ -80,7 +80,7 @@ class Version(Section):
 
 
 class Stable(Version):
-    """The version in charge. ``base_url`` is needed only where it is shadowed: in stages above 0%."""
+    """The version in charge. ``base_url`` is needed only where it is asked: in stages above 0%, and with noise."""
 
     model: str = Field(
         default="", description="the model in charge; requests for another one are left out. '' is any"

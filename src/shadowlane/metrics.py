@@ -91,6 +91,10 @@ WORKER_CIRCUIT = _gauge(
 )
 WORKER_PACED = _gauge("worker_paced_seconds", "until its provider may be asked again", "rollout", "arm")
 WORKER_FAILURES = _counter("worker_failures", "requests that ended in a failure, by its kind", "reason")
+WORKER_BASELINES = _counter("worker_baselines", "requests that the stable version answered again, for noise")
+WORKER_BASELINE_FAILURES = _counter(
+    "worker_baseline_failures", "of these, that ended in a failure, by its kind", "reason"
+)
 WORKER_DEAD_LETTERS = _counter("worker_dead_letters", "requests that could not be read or handled")
 WORKER_GIVEN_BACK = _counter("worker_given_back", "requests left to the partition's next owner, at a stop")
 WORKER_IN_FLIGHT = _gauge(
@@ -105,6 +109,12 @@ WORKER_LATENCY = _histogram(
 # Pairing and scoring.
 PAIRING_PAIRS = _counter(
     "pairing_pairs", "that went out: scored, abstained (why), unpaired (why)", "outcome", "reason"
+)
+PAIRING_NOISE = _counter(
+    "pairing_noise_pairs",
+    "of the stable version with itself, likewise; in no other number",
+    "outcome",
+    "reason",
 )
 PAIRING_REPEATED = _counter("pairing_repeated_halves", "that had come before")
 PAIRING_LATE = _counter("pairing_late_halves", "that came after the other one had gone out as unpaired")

@@ -12,7 +12,8 @@ from rich.console import Console
 from shadowlane.cli.pairs import prompt_of
 from shadowlane.cli.render import bar, evidence, number, printable, shortened, signed
 from shadowlane.cli.report import ROWS, _ledger, render
-from shadowlane.rollout.report import Metric, Report
+from shadowlane.rollout.measured import Metric
+from shadowlane.rollout.report import Report
 
 
 @given(st.text())

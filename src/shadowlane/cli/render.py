@@ -1,9 +1,11 @@
 """How numbers and other people's texts look in a terminal."""
 
 import unicodedata
+from collections.abc import Collection
 from math import exp
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 VERDICT_STYLE = {
@@ -66,3 +68,11 @@ def bar(part: int, whole: int, width: int = 24) -> Text:
     if part and not filled:
         filled = 1
     return Text("█" * filled, style="cyan") + Text("░" * (width - filled), style="dim")
+
+
+def table_of(*columns: str, right: Collection[str] = ()) -> Table:
+    """A table without a frame; the columns named in ``right`` are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table

@@ -1,7 +1,6 @@
 """`shadowlane report`."""
 
 import sys
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed, terminal
+from shadowlane.cli.noise import noise_table
+from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed, table_of, terminal
 from shadowlane.cli.store import reader
-from shadowlane.rollout.report import Metric, Report, build
+from shadowlane.rollout.measured import Metric
+from shadowlane.rollout.report import Report, build
 from shadowlane.schemas.config import Settings
 
 EXIT_BY_VERDICT = {"promote": 0, "hold": 10, "inconclusive": 11, "roll_back": 12}
@@ -90,6 +91,8 @@ def render(report: Report) -> RenderableType:
         parts += [Text(), tests]
     if report.slices:
         parts += [Text(), _slices(report)]
+    if report.noise:
+        parts += [Text(), noise_table(report.noise)]
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
@@ -104,16 +107,9 @@ def render(report: Report) -> RenderableType:
     return Group(Text(), *parts, Text())
 
 
-def _table(*columns: str, right: Collection[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
-
-
 def _metrics(report: Report) -> Table:
     numbers = ("stable", "candidate", "difference", "95% interval", "pairs")
-    table = _table("metric", *numbers, right=numbers)
+    table = table_of("metric", *numbers, right=numbers)
     for name, metric in report.metrics.items():
         style = "bold" if metric.evidence else ""
         table.add_row(
@@ -142,7 +138,7 @@ def _interval(metric: Metric) -> str:
 
 
 def _tests(report: Report) -> Table:
-    table = _table(
+    table = table_of(
         "test", "claim", "evidence", "needed", "pairs more", right=("evidence", "needed", "pairs more")
     )
     for metric in report.metrics.values():
@@ -168,7 +164,7 @@ def _slices(report: Report) -> Table:
     alone = report.metrics["quality_score"].stable is None
     quality_is = "quality" if alone else "± quality"
     numbers = ("pairs", "share", "errors", quality_is, "evidence", "needed")
-    table = _table(
+    table = table_of(
         "slice",
         "pairs",
         "share",
@@ -208,7 +204,7 @@ def _slices(report: Report) -> Table:
 
 def _ledger(ledger: dict[str, Any]) -> Group:
     eligible = ledger["eligible"]
-    table = _table("requests", "", "", "")
+    table = table_of("requests", "", "", "")
     table.columns[1].justify = "right"
     for row, meaning in ROWS.items():
         count = ledger[row]

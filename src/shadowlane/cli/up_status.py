@@ -9,7 +9,8 @@ from shadowlane.embedded.broker import read_usage
 from shadowlane.errors import ShadowlaneError
 from shadowlane.processors.health import ask_health
 from shadowlane.processors.status import COMPONENTS, CONTROLLER
-from shadowlane.rollout.report import read_ledger, read_standing
+from shadowlane.rollout.report import read_ledger
+from shadowlane.rollout.standing import read_standing
 from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout, Settings
 

@@ -12,8 +12,9 @@ from shadowlane.processors.pairing.envelopes import Envelope, Unacknowledged
 from shadowlane.processors.pairing.join import HALF_BYTES, Join
 from shadowlane.processors.pairing.join import Match as Matched
 from shadowlane.processors.pairing.matching import Matching
-from shadowlane.schemas.config import Match, Rollout
-from shadowlane.schemas.events import Outcome, Response, Role, pair_id
+from shadowlane.processors.samples import NoiseSample
+from shadowlane.schemas.config import Match, Noise, Rollout
+from shadowlane.schemas.events import Outcome, Response, Role, noise_id, pair_id
 
 ROLLOUT = Rollout.model_validate(
     {"name": "r", "match": {"service": "shop"}, "candidate": {"base_url": "http://c"}}
@@ -21,8 +22,14 @@ ROLLOUT = Rollout.model_validate(
 WAIT_S = 10.0
 MATCHING = Matching([ROLLOUT])
 OF_GOLD = ROLLOUT.model_copy(
-    update={"name": "gold", "match": Match(service="shop", attributes={"tier": "gold"})}
+    update={
+        "name": "gold",
+        "match": Match(service="shop", attributes={"tier": "gold"}),
+        "noise": Noise(rate=0.5),
+    }
 )
+NOISE = NoiseSample(OF_GOLD)
+SIDES = (Role.SERVED, Role.SHADOW)
 
 
 def response(request_id: str, side: Role, **changes: Any) -> Response:
@@ -221,22 +228,35 @@ Log = list[list[str]]  # envelopes of request ids
 
 
 def new_join() -> Join:
-    return Join(Matching([OF_GOLD]), WAIT_S, remembered=3)
+    return Join(Matching([OF_GOLD]), WAIT_S, remembered=3, noise={"gold": NOISE})
 
 
-def half(request_id: str, side: Role) -> Response:
-    """Of the requests numbered 4 no rollout takes the attributes."""
+def half(name: str, side: Role) -> Response:
+    """Of the requests numbered 4 no rollout takes the attributes. ``!`` after the id is a baseline."""
+    request_id = name.removesuffix("!")
     tier = "silver" if request_id.endswith("4") else "gold"
-    return response(
+    made = response(
         request_id, side, attributes={"tier": tier}, rollout="gold" if side is Role.SHADOW else ""
     )
+    if name != request_id:
+        made.role, made.arm = Role.BASELINE, "stable"
+    return made
 
 
-def written_as(request_id: str, side: Role) -> set[str]:
-    """The pair that must be written of a half."""
-    if not request_id.endswith("4"):
-        return {pair_id(request_id, "gold", ROLLOUT.epoch)}
-    return {pair_id(request_id, "", "")} if side is Role.SERVED else set()
+def is_sampled(request_id: str) -> bool:
+    return NOISE.takes(request_id, "", "", "")
+
+
+def written_as(name: str, side: Role) -> set[str]:
+    """The pairs that must be written of a half."""
+    request_id = name.removesuffix("!")
+    if request_id.endswith("4"):
+        return {pair_id(request_id, "", "")} if side is Role.SERVED else set()
+    noise = noise_id(request_id, "gold", ROLLOUT.epoch)
+    if name != request_id:
+        return {noise}
+    pair = pair_id(request_id, "gold", ROLLOUT.epoch)
+    return {pair, noise} if side is Role.SERVED and is_sampled(request_id) else {pair}
 
 
 @dataclass
@@ -264,10 +284,14 @@ class World:
 
         it = Envelope(*source, offset, commit)
         self.unacknowledged.add(it)
-        for request_id in self.logs[source][offset]:
-            match = self.join.take(it, half(request_id, source[0]), 10, self.now)
-            if match:
-                self.flying.append(match)
+        for name in self.logs[source][offset]:
+            one = half(name, source[0])
+            ways = (False, True) if one.role == Role.SERVED else (one.role == Role.BASELINE,)
+            for noise in ways:
+                match = self.join.take(it, one, 10, self.now, noise=noise)
+                if match:
+                    assert match.noise is noise
+                    self.flying.append(match)
         it.open -= 1
         self.acknowledge()
 
@@ -304,7 +328,7 @@ class World:
         self.position = defaultdict(int, self.committed)
 
 
-SOURCES = [(side, partition) for side in Role for partition in (0, 1)]
+SOURCES = [(side, partition) for side in SIDES for partition in (0, 1)]
 PATIENT = st.one_of(
     st.tuples(st.just("read"), st.sampled_from(SOURCES)),
     st.tuples(st.just("deliver"), st.integers(0, 20)),
@@ -326,6 +350,8 @@ def logs(draw: st.DrawFn, repetitions: bool) -> dict[tuple[Role, int], Log]:
         ids = [
             f"{partition}-{n}" for n in range(draw(st.integers(0, 6), label="requests") if repetitions else 5)
         ]
+        if side is Role.SHADOW:
+            ids += [f"{one}!" for one in ids if repetitions or is_sampled(one)]
         if repetitions:
             ids = draw(st.lists(st.sampled_from(ids), max_size=12)) if ids else []
         else:
@@ -379,6 +405,11 @@ def test_in_time_every_request_makes_exactly_one_scored_pair(
     world = World(made)
     play(world, actions)
     settle(world)
-    pairs = {pair_id(f"{p}-{n}", "gold", ROLLOUT.epoch): {Outcome.SCORED} for p in (0, 1) for n in range(4)}
+    ids = [f"{p}-{n}" for p in (0, 1) for n in range(4)]
+    sampled = [one for one in ids if is_sampled(one)]
+    assert 0 < len(sampled) < 8
+    pairs = {pair_id(one, "gold", ROLLOUT.epoch): {Outcome.SCORED} for one in ids}
+    pairs |= {noise_id(one, "gold", ROLLOUT.epoch): {Outcome.SCORED} for one in sampled}
     assert dict(world.written) == pairs | {f"{p}-4::": {Outcome.UNPAIRED} for p in (0, 1)}
-    assert (world.join.counts.paired, world.join.counts.repeated) == (8, 0)
+    counts = world.join.counts
+    assert (counts.paired, counts.noise, counts.unpaired, counts.repeated) == (8, len(sampled), 0, 0)

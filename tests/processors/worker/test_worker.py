@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from shadowlane.processors.worker.service import without_bulk
+from shadowlane.processors.worker.smaller import without_bulk
 from shadowlane.schemas.events import Response
 from tests.processors.worker.fake_candidate import FakeCandidate
 from tests.processors.worker.scene import Scene, ids_of_partition, request
