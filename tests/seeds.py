@@ -4,6 +4,7 @@ A request every 30 seconds of 24 hours. From the thirteenth hour on the candidat
 requests of the tenant globex; all day its JSON is valid less often on /summary; it fails at times.
 """
 
+import dataclasses
 import random
 import zlib
 from collections import Counter
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from shadowlane.schemas.codec import dead_letter
-from shadowlane.schemas.events import DeadLetter, LedgerCell, Pair, pair_id
+from shadowlane.schemas.events import DeadLetter, LedgerCell, Pair, noise_id, pair_id
 
 ROLLOUT, EPOCH, SERVICE = "support", "0123456789ab", "desk"
 REQUESTS = 24 * 120
@@ -32,6 +33,14 @@ class Day:
     cells: list[LedgerCell] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def noise(self) -> list[Pair]:
+        """Every 20th of what was scored, asked again: the second answer is as good as the candidate's."""
+        return [
+            dataclasses.replace(pair, pair_id=noise_id(pair.request_id, pair.rollout, pair.epoch))
+            for pair in self.scored[::20]
+        ]
 
     @property
     def scored(self) -> list[Pair]:

@@ -57,7 +57,12 @@ def new_store(clickhouse: ClickHouseAddress) -> tuple[Client, ClickHouse]:
 
 
 def insert(client: Client, settings: ClickHouse, made: Day, *, block: int, copies: int = 0) -> None:
-    logs = (("pair_log", made.pairs), ("ledger_log", made.cells), ("dead_letter_log", made.letters))
+    logs = (
+        ("pair_log", made.pairs),
+        ("noise_log", made.noise),
+        ("ledger_log", made.cells),
+        ("dead_letter_log", made.letters),
+    )
     for table, records in logs:
         lines = [encode(record) for record in records]
         if copies:
