@@ -114,7 +114,8 @@ def test_a_store_that_is_not_migrated(settings: ClickHouse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "record"), [("pair_log", Pair), ("ledger_log", LedgerCell), ("dead_letter_log", DeadLetter)]
+    ("table", "record"),
+    [("pair_log", Pair), ("noise_log", Pair), ("ledger_log", LedgerCell), ("dead_letter_log", DeadLetter)],
 )
 def test_columns_are_the_records_fields(settings: ClickHouse, table: str, record: type) -> None:
     client = store.connect(settings)
