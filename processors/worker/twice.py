@@ -46,7 +46,9 @@ class Twice:
         asked, again = Question.of(request, plan), Question.again(request, plan, noise.target)
         return self._in_turn(plan.rollout, asked, again, sample.baseline_first(request.request_id))
 
-    async def _in_turn(self, rollout: Rollout, asked: Question, again: Question, baseline_first: bool) -> Response:
+    async def _in_turn(
+        self, rollout: Rollout, asked: Question, again: Question, baseline_first: bool
+    ) -> Response:
         if baseline_first:
             baseline = await self._ask(again, rollout)
             response = await self._ask(asked, rollout)

@@ -49,7 +49,7 @@ class Asked:
         self.stable = answered("again")
         self.progress = Progress()
 
-    async def ask(self, question: Question) -> Response:
+    async def ask(self, question: Question, _rollout: Rollout) -> Response:
         self.steps.append(question.target.arm)
         attempt = self.stable if question.target.arm is Arm.STABLE else answered("new")
         return question.answered(question.refused or attempt, 1)
@@ -168,7 +168,7 @@ def test_a_stable_version_of_any_model_is_asked_the_one_that_served(candidate: F
     async def run() -> None:
         caller = Caller(WORKER)
         assert plan.noise
-        response = await caller.ask(Question.again(request("a"), plan, plan.noise.target))
+        response = await caller.ask(Question.again(request("a"), plan, plan.noise.target), plan.rollout)
         assert (response.error, response.output, response.model) == ("", "fine", "old")
         await caller.close()
 
