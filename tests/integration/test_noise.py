@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from pydantic import SecretStr
 from rich.console import Console
 
 from shadowlane.cli.noise import noise_table
 from shadowlane.evaluators.noise import Reading
-from shadowlane.processors.store import connect, insert_lines, migrate
+from shadowlane.processors.store import connect, insert_lines
 from shadowlane.rollout.noise import read_noise
 from shadowlane.rollout.report import build
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Settings
 from shadowlane.schemas.events import Pair, noise_id, pair_id
+from tests.databases import migrated
 from tests.services import ClickHouseAddress
 
 TS = 1_772_323_200_000
@@ -40,18 +40,10 @@ REQUESTS = 4000
 
 @pytest.fixture
 def store(clickhouse: ClickHouseAddress) -> Iterator[tuple[Client, ClickHouse]]:
-    settings = ClickHouse(
-        host=clickhouse.host,
-        port=clickhouse.port,
-        username=clickhouse.username,
-        password=SecretStr(clickhouse.password),
-        database=f"noise_{uuid.uuid4().hex[:12]}",
-    )
-    client = connect(settings)
-    migrate(client, settings.database)
-    yield client, settings
-    client.command(f"DROP DATABASE {settings.database}")
-    client.close()
+    with migrated(clickhouse) as settings:
+        client = connect(settings)
+        yield client, settings
+        client.close()
 
 
 def pair(number: int, *, noise: bool = False, outcome: str = "scored", reason: str = "", **more: Any) -> Pair:

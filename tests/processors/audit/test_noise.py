@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shadowlane.schemas.events import Pair, Response, noise_id
+from tests.databases import migrated
 from tests.processors.audit.test_audit import named
 from tests.processors.audit.world import World
 from tests.services import ClickHouseAddress, KafkaAddress
@@ -15,10 +16,11 @@ AGAIN = IDS[:4]
 
 
 @pytest.fixture
-def world(kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
-    world = World(kafka, clickhouse)
-    yield world
-    world.close()
+def world(embedded_kafka: KafkaAddress, clickhouse: ClickHouseAddress) -> Iterator[World]:
+    with migrated(clickhouse) as settings:
+        world = World(embedded_kafka, settings)
+        yield world
+        world.close()
 
 
 def baseline(world: World, name: str) -> Response:
