@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -73,11 +72,16 @@ class Lines:
 
 
 class Stops:
-    """Which rollouts' calls are stopped, as the topic says. Written by the reading thread, read by any."""
+    """Which rollouts' calls are stopped, as the topic says. Written by the reading thread, read by any.
+
+    The last line holds, whatever the clocks of those who wrote them say. One that was read before and comes again,
+    since all is read again, says nothing new.
+    """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         """``changed``: told after each message, in the reading thread."""
         self._known: dict[str, Stop] = {}
+        self._seen: set[bytes] = set()
         self._changed = changed
 
     def take(self, envelope: bytes | None, key: bytes | None = None) -> list[str]:
@@ -89,8 +93,8 @@ class Stops:
             except CodecError as exc:
                 wrong.append(str(exc))
                 continue
-            known = self._known.get(stop.rollout)
-            if known is None or stop.ts >= known.ts:
+            if line not in self._seen:
+                self._seen.add(line)
                 self._known[stop.rollout] = stop
         self._changed()
         return wrong
@@ -172,26 +176,6 @@ class Writer:
             for key in keys:
                 self._producer.produce(self._topics.budgets, None, key=key, partition=0)
 
-    def stop(self, stop: Stop, timeout: float) -> None:
-        """Waits until Kafka has it.
-
-        Raises:
-            BrokerError: it has not, in ``timeout`` seconds.
-        """
-        failed: list[str] = ["no answer"]
-
-        def told(error: KafkaError | None, _: object) -> None:
-            failed[:] = [] if error is None else [error.str()]
-
-        self._producer.produce(
-            self._topics.stops, encode(stop), key=stop.rollout or "*", partition=0, on_delivery=told
-        )
-        deadline = time.monotonic() + timeout
-        while failed and self._producer.flush(0.1) and time.monotonic() < deadline:
-            pass
-        if failed:
-            raise BrokerError(f"the stop could not be written to {self._topics.stops}: {failed[0]}")
-
     def close(self, timeout: float) -> None:
         """Waits for what is not acknowledged."""
         self._producer.flush(timeout)
@@ -207,6 +191,28 @@ class Writer:
     def _not_taken(self, entry: Entry, why: str) -> None:
         log.warning("a line could not be written to %s: %s", self._topics.budgets, why)
         self._lost(entry)
+
+
+def write_stop(kafka: Kafka, stop: Stop, timeout: float) -> None:
+    """Waits until Kafka has it.
+
+    Raises:
+        BrokerError: it has not, in ``timeout`` seconds.
+    """
+    # An idempotent producer takes half a second to begin, and the embedded broker refuses it when it is full.
+    producer = Producer(
+        {**producer_options(kafka, "shadowlane-stop"), "enable.idempotence": False, "linger.ms": 0}
+    )
+    failed: list[str] = ["no answer"]
+
+    def told(error: KafkaError | None, _: object) -> None:
+        failed[:] = [] if error is None else [error.str()]
+
+    topic = kafka.topics.stops
+    producer.produce(topic, encode(stop), key=stop.rollout or "*", partition=0, on_delivery=told)
+    producer.flush(timeout)
+    if failed:
+        raise BrokerError(f"the stop could not be written to {topic}: {failed[0]}")
 
 
 def entry_of(record: BudgetEntry) -> Entry:

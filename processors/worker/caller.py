@@ -108,7 +108,10 @@ class Caller:
             if wait is None:
                 return question.answered(attempt, number)
             number += 1
-            await asyncio.sleep(wait)
+            if gate is None:
+                await asyncio.sleep(wait)
+            else:
+                await gate.pause(question.response.rollout, wait)
 
     def _limit(self, timeout_s: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
         """Of a whole call, and of its connecting."""

@@ -210,6 +210,12 @@ class Gate:
             guarded.pace.made(now)
             return admission
 
+    async def pause(self, rollout: str, seconds: float) -> None:
+        """Between two attempts: so long, or until the rollout's calls are stopped."""
+        ends = self._loop.time() + seconds
+        while (left := ends - self._loop.time()) > 0 and not self.stopped(rollout):
+            await self._wait(left)
+
     def after(
         self,
         guarded: Guarded,

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from shadowlane.cli.render import printable, terminal
 from shadowlane.errors import BrokerError
-from shadowlane.processors.budget.log import Stops, Writer, follow_stops
+from shadowlane.processors.budget.log import Stops, follow_stops, write_stop
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import Stop
@@ -32,7 +32,7 @@ def set_calls(settings: Settings, rollout: str | None, by: str | None, why: str,
     stop = Stop(
         ts=int(time.time() * 1000), rollout=name, stopped=stopped, by=by or getpass.getuser(), why=why
     )
-    Writer(settings.kafka).stop(stop, WAIT_S)
+    write_stop(settings.kafka, stop, WAIT_S)
     whose = f"of rollout {name}" if name else "of all rollouts"
     then = "are stopped" if stopped else "go on"
     typer.echo(f"calls {whose} {then}, in each worker within a second")

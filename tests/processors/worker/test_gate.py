@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shadowlane.cli.app import app
-from shadowlane.processors.budget.log import Lines, Writer, follow_budgets
+from shadowlane.processors.budget.log import Lines, follow_budgets, write_stop
 from shadowlane.processors.worker.gate import said_in
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.events import Stop
@@ -40,8 +40,8 @@ def stage(
 
 
 def stop(kafka: Kafka, *, stopped: bool, rollout: str = "") -> None:
-    writer = Writer(kafka)
-    writer.stop(Stop(ts=int(time.time() * 1000), rollout=rollout, stopped=stopped, by="ann", why="bills"), 30)
+    said = Stop(ts=int(time.time() * 1000), rollout=rollout, stopped=stopped, by="ann", why="bills")
+    write_stop(kafka, said, 30)
 
 
 def errors(scene: Scene) -> dict[str, str]:
@@ -53,23 +53,23 @@ def test_a_stop_ends_what_is_under_way_and_no_call_follows(
     stage: Stage, candidate: FakeCandidate, tmp_path: Path, way: str
 ) -> None:
     file = tmp_path / "stop"
-    scene = stage(worker={"concurrency": 4, "stop_file": str(file)})
-    scene.write(*(request(f"held{n}", "held") for n in range(4)))
+    scene = stage(worker={"concurrency": 5, "stop_file": str(file), "retry_base_s": 600, "retry_max_s": 600})
+    scene.write(*(request(f"held{n}", "held") for n in range(4)), request("to be asked again", "broken"))
     worker = scene.start()
-    candidate.wait_for_calls(4)
+    candidate.wait_for_calls(5)
     if way == "file":
         file.write_text("too dear\n")
     else:
         stop(scene.kafka, stopped=True)
-    scene.read_until(lambda: len(scene.responses) == 4)  # though the candidate holds them still
+    scene.read_until(lambda: len(scene.responses) == 5)  # though the candidate holds them still
     scene.write(*(request(f"later{n}") for n in range(5)))
-    scene.read_until(lambda: len(scene.responses) == 9)
+    scene.read_until(lambda: len(scene.responses) == 10)
     assert set(errors(scene).values()) == {"stopped"}
     message = scene.responses["later0"][0].error_message
     assert message == {"file": f"calls are stopped by the file {file}: too dear"}.get(
         way, "calls are stopped by ann: bills"
     )
-    assert candidate.calls.total() == 4
+    assert candidate.calls.total() == 5
     if way == "file":
         file.unlink()
     else:
