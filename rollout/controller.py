@@ -37,7 +37,16 @@ from shadowlane.rollout.gate import Ask, Gates
 from shadowlane.rollout.incidents import REGRESSION, Told, cause_of
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError
-from shadowlane.rollout.machine import begin, is_watched, on_quiet, on_removal, on_silence, on_verdict
+from shadowlane.rollout.machine import (
+    begin,
+    is_watched,
+    on_models,
+    on_quiet,
+    on_removal,
+    on_silence,
+    on_verdict,
+)
+from shadowlane.rollout.models import Models
 from shadowlane.rollout.progress import Progress
 from shadowlane.rollout.state import Entry, State
 from shadowlane.rollout.store import Store
@@ -138,6 +147,7 @@ class Controller:
         self._publisher = publisher
         self._outbox = outbox
         self._gates = Gates(gate)
+        self._models = Models(store.rows)
         self._lease = Lease(store, LEASE, holder, settings.controller.lease_s)
         self._published: dict[str, int] = {}
         self._published_at = 0
@@ -217,6 +227,9 @@ class Controller:
             elif verdict.verdict is not Decision.PROMOTE:
                 self._gates.forget(rollout)
             state = self._silence(rollout, state, fold, now, poll)
+            entry = on_models(state, told, self._models.look(rollout.name, state.served, now), now)
+            if entry is not None:
+                state = self._write(entry, now, poll)
         return self._quiet(state, now, poll)
 
     def _silence(self, rollout: Rollout, state: State, fold: Fold, now: int, poll: Poll) -> State:

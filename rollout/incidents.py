@@ -6,11 +6,13 @@ from typing import Any
 from shadowlane.evaluators.gates.evidence import Evidence
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Verdict
+from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Action, Alert, State
 
 REGRESSION = "regression"
 UNDECIDED = "undecided"
 BLIND = "blind"
+MODEL = "model"
 CONFIRMATION = "confirmation"
 PROMOTION = "promotion"
 
@@ -104,6 +106,30 @@ class Told:
             since=last,
             done=f"nothing: the traffic stays at {state.traffic_pct:g}%; abort takes it back",
             look=("shadowlane status", *self.look(state)),
+        )
+
+    def model(self, state: State, change: Change, number: int) -> Alert:
+        """``number`` tells several of one entry apart."""
+        more = "it gives new names again and again: no more of them are told" if change.last else ""
+        return Alert(
+            alert_id=f"{state.rollout}:{state.seq}:{number}",
+            incident=incident_of(state, MODEL, change.key),
+            action=Action.TRIGGER,
+            severity="warning",
+            cause=MODEL,
+            rollout=state.rollout,
+            epoch=state.epoch,
+            stage=state.stage,
+            at=state.at,
+            summary=f"{state.rollout}: the provider changed the model: {change.asked} is {change.served} now",
+            what=(
+                f"{change.asked} was answered as {change.before}, and is as {change.served}",
+                *filter(None, [more]),
+            ),
+            since=change.since,
+            sure="the server's own word: it stands in its answers",
+            done="nothing: the evidence goes on, of both; raise generation to begin it anew with this one",
+            look=self.look(state),
         )
 
     def confirmation(self, state: State, following: str) -> Alert:

@@ -16,8 +16,8 @@ milliseconds) is handed in, and ``since`` is the start of the first bucket that 
                                                      ─ abort ─▶ ABORTED ─ new epoch ─▶ WAITING
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,7 +26,8 @@ from shadowlane.evaluators.check import longest_hours
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Decision, Verdict
 from shadowlane.rollout import incidents
-from shadowlane.rollout.incidents import BLIND, REGRESSION, UNDECIDED, Told, cause_of
+from shadowlane.rollout.incidents import BLIND, MODEL, REGRESSION, UNDECIDED, Told, cause_of
+from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Alert, Entry, Phase, State, VersionRef
 from shadowlane.schemas.config import Rollout, Stage, Version
 
@@ -215,6 +216,24 @@ def on_silence(
     return _entry(after, "blind", CONTROLLER, f"no pair has come: {alert.what[0]}", alerts=(alert,))
 
 
+def on_models(state: State, told: Told, changes: Sequence[Change], now: int) -> Entry | None:
+    """Tells that a provider answers by another model than it did; what was told is over after an hour."""
+    if not changes:
+        over = [incident for incident in state.open if cause_of(incident) == MODEL]
+        if not over or now - state.at < HOUR_MS:
+            return None
+        reason = "it was told an hour ago"
+        return _entry(*_resolving(state, _next(state, now), reason, {MODEL}), "resolved", CONTROLLER, reason)
+    after = _next(state, now, served=(*state.served, *(change.key for change in changes)))
+    alerts = tuple(told.model(after, change, number) for number, change in enumerate(changes))
+    after = replace(after, open=(*after.open, *(alert.incident for alert in alerts)))
+    reason = "; ".join(
+        f"{change.asked} is {change.served} now, and was {change.before}" for change in changes
+    )
+    evidence = {"models": [asdict(change) for change in changes]}
+    return _entry(after, "model_changed", CONTROLLER, reason, evidence=evidence, alerts=alerts)
+
+
 def is_watched(rollout: Rollout, state: State) -> bool:
     """Whether the candidate serves users, and pairs ought to come of it."""
     return (
@@ -268,6 +287,7 @@ def _fresh(rollout: Rollout, before: State | None, now: int, since: int) -> Stat
         failed=before.failed if before else (),
         past=_past(before) if before else (),
         ended=before.ended if before else (),
+        served=before.served if before else (),
     )
 
 
@@ -357,7 +377,7 @@ def _roll_back(
     done += f", and no longer {100 - state.traffic_pct:g}%" if state.traffic_pct else ", as it did"
     alert = told.regression(after, verdict, done, served_pct=state.traffic_pct)
     after = replace(after, open=_with(after.open, alert.incident))
-    after, resolves = _resolving(state, after, "rolled back", {UNDECIDED, BLIND})
+    after, resolves = _resolving(state, after, "rolled back", {UNDECIDED, BLIND, MODEL})
     return _entry(
         after, "rolled_back", CONTROLLER, verdict.reason, evidence=evidence, alerts=(alert, *resolves)
     )

@@ -15,6 +15,7 @@ from shadowlane.evaluators.gates.verdict import Verdict
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
 from shadowlane.rollout.measured import Metric, cost_of, failures, scored, shown_evidence, tested
+from shadowlane.rollout.models import answered_as
 from shadowlane.rollout.next_step import next_step
 from shadowlane.rollout.noise import Noise, read_noise
 from shadowlane.rollout.standing import read_standing
@@ -54,6 +55,7 @@ class Report:
     coverage: float | None = None
     cost: dict[str, float | None] = field(default_factory=dict)
     noise: Noise | None = None
+    models: tuple[dict[str, Any], ...] = ()
 
 
 def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Report:
@@ -98,6 +100,7 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         coverage=ledger.scored / ledger.eligible if ledger.eligible else None,
         cost=cost_of(scores.get("cost")),
         noise=read_noise(rows, rollout),
+        models=answered_as(rows, rollout.name, rollout.epoch),
     )
 
 

@@ -58,7 +58,8 @@ class State:
     are the incidents that were told and not resolved yet. ``failed`` are the fingerprints of candidates that were
     taken out before. ``asked`` is the stage that a confirmation was asked for. ``first_pair`` is when the epoch's first
     pair was complete, once a stage is over: the traffic cycle is counted from there. ``past`` are the
-    epochs before this one, ``ended`` those in which the candidate was taken out.
+    epochs before this one, ``ended`` those in which the candidate was taken out. ``served`` are the names of models
+    that were told of (`shadowlane.rollout.models`).
     """
 
     rollout: str
@@ -85,6 +86,7 @@ class State:
     first_pair: int | None = None
     past: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
 
     @property
     def in_charge(self) -> VersionRef:
@@ -127,7 +129,7 @@ class Alert:
     incident: str
     action: Action
     severity: Severity
-    cause: str  # regression, undecided, confirmation, promotion, test
+    cause: str  # regression, undecided, blind, model, confirmation, promotion, test
     rollout: str
     epoch: str
     stage: str

@@ -64,6 +64,9 @@ def test_only_the_numbers_of_the_ledger_stand_on_the_right() -> None:
     assert scored.split("█")[-1].startswith("  both answers")
 
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
 def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
     missing = ("not shown: error_rate < 2%", "0 of at least 500 pairs")
     none = Metric("score", 0, None, None, None, None)
@@ -95,6 +98,14 @@ def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
     assert any(
         "no controller goes by this configuration yet" in line for line in shown(replace(report, phase=None))
     )
+    answers = {"first": NOON, "last": NOON, "pairs": 7, "asked": "b"}
+    one = {"arm": "stable", **answers, "served": "b-0"}
+    two = [{"arm": "candidate", **answers, "served": name} for name in ("b-1", "b-2")]
+    changed = [line for line in shown(replace(report, models=(one, *two))) if "answered as" in line]
+    assert [line.partition(":")[0] for line in changed] == [
+        "The candidate b answered as b-1",
+        "The candidate b answered as b-2",
+    ]
 
 
 def shown(report: Report) -> list[str]:

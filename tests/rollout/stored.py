@@ -43,10 +43,12 @@ def put(
     attributes: dict[str, str] | None = None,
     name: str = "",
     stored: int | None = None,
+    **fields: Any,
 ) -> None:
     """``count`` scored pairs of ``at`` (Unix ms), the first ``failed`` of which the candidate failed.
 
-    They are stored at once, or when ``stored`` says; with a ``name`` their ids are the same each time.
+    ``fields`` are the pairs' own. They are stored at once, or when ``stored`` says; with a ``name`` their ids are the
+    same each time.
     """
     name = name or uuid.uuid4().hex[:8]
     lines = []
@@ -71,6 +73,7 @@ def put(
             stable_quality=0.0 if stable_bad else quality,
             candidate_quality=0.0 if bad else quality,
             quality_difference=(0.0 if bad else quality) - (0.0 if stable_bad else quality),
+            **fields,
         )
         lines.append(orjson.dumps({**orjson.loads(orjson.dumps(pair)), "stored_at": stored or at}))
     store.insert("pair_log", b"\n".join(lines), uuid.uuid4().hex)

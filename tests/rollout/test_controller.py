@@ -13,6 +13,7 @@ from shadowlane.rollout.controller import MOST_BUCKETS_BEFORE, REPUBLISH_MS, Con
 from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
+from shadowlane.rollout.models import answered_as
 from shadowlane.rollout.recent import recent
 from shadowlane.rollout.state import Action, Alert, Entry, Phase, State
 from shadowlane.schemas.codec import encode
@@ -545,3 +546,33 @@ def test_what_is_kept_is_held_to_the_pairs(scene: Scene, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         run_recompute(scene.settings, None)
     assert "NOT THE SAME: 300 pairs" in capsys.readouterr().out
+
+
+def test_on_call_hears_that_the_provider_changed_the_model(scene: Scene) -> None:
+    scene.poll()
+    names: dict[str, Any] = {"candidate_model": "b", "stable_model": "a", "stable_served_model": "a-1"}
+    for minute in range(40):
+        served = "b-1" if minute < 20 or minute % 2 else "b-2"  # from then on to and fro
+        put(scene.store, scene.rollout, scene.store.at, 2, candidate_served_model=served, **names)
+        scene.later(MINUTE)
+        state = scene.poll()
+    assert scene.events() == ["started", "model_changed"]
+    entry = scene.log.history("to-b")[-1]
+    assert entry.reason == "b is b-2 now, and was b-1"
+    assert [alert.cause for alert in entry.alerts] == ["model"]
+    assert state.open == tuple(alert.incident for alert in entry.alerts)
+    scene.later(HOUR)
+    assert scene.poll().open == ()
+    # Another controller, that has seen nothing of it, tells nothing again.
+    scene.controller.close()
+    scene.controller = scene.another("two")
+    put(scene.store, scene.rollout, scene.store.at, 2, candidate_served_model="b-2", **names)
+    scene.later(MINUTE)
+    scene.poll()
+    assert scene.events().count("model_changed") == 1
+    found = answered_as(scene.store.rows, "to-b", scene.rollout.epoch)
+    assert [(row["arm"], row["asked"], row["served"], row["pairs"]) for row in found] == [
+        ("stable", "a", "a-1", 82),
+        ("candidate", "b", "b-1", 60),
+        ("candidate", "b", "b-2", 22),
+    ]

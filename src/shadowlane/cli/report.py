@@ -1,6 +1,7 @@
 """`shadowlane report`."""
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,6 +97,8 @@ def render(report: Report) -> RenderableType:
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
+    if changed := _models(report):
+        parts += [Text(), *changed]
     if report.cost.get("stable_usd") is not None or report.cost.get("candidate_usd") is not None:
         spent = ", ".join(
             f"{arm} ${value:,.4f}"
@@ -105,6 +108,20 @@ def render(report: Report) -> RenderableType:
         parts += [Text(), Text(f"Cost of these answers: {spent}")]
     parts += [Text(), _ledger(report.ledger)]
     return Group(Text(), *parts, Text())
+
+
+def _models(report: Report) -> list[RenderableType]:
+    """Models that servers answered for under several names: who compares them compares several versions."""
+    names = Counter((model["arm"], model["asked"]) for model in report.models)
+    return [
+        Text(
+            f"The {model['arm']} {printable(model['asked'])} answered as {printable(model['served'])}: "
+            f"{model['pairs']:,} pairs, {model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M} UTC",
+            "yellow",
+        )
+        for model in report.models
+        if names[model["arm"], model["asked"]] > 1
+    ]
 
 
 def _metrics(report: Report) -> Table:
