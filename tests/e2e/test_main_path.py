@@ -15,9 +15,10 @@ import pytest
 
 from benchmarks.system import SHADOWLANE, System
 from examples.agent import agent
+from shadowlane.processors.samples import NoiseSample
 from shadowlane.processors.store import connect
 from shadowlane.producers import Mirror
-from shadowlane.schemas.config import ClickHouse
+from shadowlane.schemas.config import ClickHouse, Rollout
 from tests.e2e import agents
 from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
@@ -43,6 +44,12 @@ def rollout(name: str, port: int, path: str = "/v1") -> dict[str, Any]:
     }
 
 
+def with_noise(rollout: dict[str, Any]) -> dict[str, Any]:
+    """A fifth of the requests is asked of the stable version again, which the candidate's server plays too."""
+    stable = rollout["stable"] | {"base_url": rollout["candidate"]["base_url"]}
+    return rollout | {"stable": stable, "noise": {"rate": 0.2}}
+
+
 @pytest.fixture(scope="module")
 def system(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
@@ -52,7 +59,11 @@ def system(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "sink": {"max_wait_s": 0.3},
         "prices": {"desk-1": {"input": 10, "output": 30}, "desk-2": {"input": 1, "output": 3}},
         "rollouts": [
-            *(rollout("calm", port), rollout("stormy", port), rollout("faulty", port, "/faulty/v1")),
+            *(
+                rollout("calm", port),
+                with_noise(rollout("stormy", port)),
+                rollout("faulty", port, "/faulty/v1"),
+            ),
             {
                 "name": "agents",
                 "match": {"service": "agents"},
@@ -138,7 +149,11 @@ def test_a_kill_of_each_component_changes_nothing(system: System, requests: Path
             os.kill(pid, signal.SIGKILL)
         assert replay.wait() == 0, replay.stderr and replay.stderr.read()
     stormy = system.settle(REQUESTS, "stormy", timeout=180)
-    assert what_counts(stormy) == what_counts(calm)
+    assert what_counts(stormy) == what_counts(calm)  # and no noise pair is counted as another
+    noise = await_noise(system)
+    assert noise["scored"] > REQUESTS // 8
+    assert (noise["abstained"], noise["unpaired"]) == ({}, {})
+    assert (noise["scores"]["exact"]["again"], noise["scores"]["exact"]["difference"]) == (1, 0)
     audit = json.loads(system.run("audit", "--json"))
     assert audit["gaps"] == []
     assert audit["open"]["lost"] == 0
@@ -152,6 +167,22 @@ def await_scored_or_mirrored(system: System, count: int) -> None:
     while sent_to(system, "stormy") < count:
         system.alive()
         time.sleep(0.2)
+
+
+def await_noise(system: System) -> dict[str, Any]:
+    """The report's, once every request that is to be asked again has its noise pair."""
+    sample = NoiseSample(Rollout.model_validate(with_noise(rollout("stormy", 1))))
+    client = connect(ClickHouse.model_validate(system.settings["clickhouse"]))
+    ids = client.query("SELECT request_id, key FROM pairs WHERE rollout = 'stormy'").result_rows
+    client.close()
+    wanted = sum(sample.takes(name, key, "", "desk-1") for name, key in ids)
+    deadline = time.monotonic() + 60
+    while True:
+        noise: dict[str, Any] = system.report("stormy")["noise"]
+        if noise["scored"] == noise["requests"] == wanted:
+            return noise
+        assert time.monotonic() < deadline, (wanted, noise)
+        time.sleep(0.5)
 
 
 def sent_to(system: System, service: str) -> int:
