@@ -172,7 +172,13 @@ class Gate:
         found = self._guarded.get(id(question.target))
         if found is None:
             target = question.target
-            found = Guarded(rollout, target.arm.value, target.version.model, self._settings.prices)
+            # The stable version, asked again for noise, is the one that is asked where the candidate serves.
+            known = (
+                g for g in self._guarded.values() if (g.rollout.name, g.arm) == (rollout.name, target.arm)
+            )
+            found = next(known, None) or Guarded(
+                rollout, target.arm.value, target.version.model, self._settings.prices
+            )
             self._guarded[id(target)] = found
         return found
 

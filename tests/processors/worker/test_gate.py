@@ -88,10 +88,11 @@ def test_a_stop_of_one_rollout_leaves_the_others_alone(stage: Stage, candidate: 
         {
             "name": name,
             "match": {"service": name},
-            "stable": {"model": "old"},
+            "stable": {"model": "old", "base_url": candidate.base_url},
             "candidate": {"base_url": candidate.base_url, "model": "new"},
+            "noise": {"rate": rate},
         }
-        for name in ("s", "t")
+        for name, rate in (("s", 0), ("t", 1))
     ]
     scene = stage(rollouts=rollouts)
     stop(scene.kafka, stopped=True, rollout="t")
@@ -99,8 +100,12 @@ def test_a_stop_of_one_rollout_leaves_the_others_alone(stage: Stage, candidate: 
     scene.write(
         request("a"), request("b", service="t")
     )  # a worker that starts knows of the stop before its first call
-    scene.read_until(lambda: len(scene.responses) == 2)
+    scene.read_until(lambda: sum(map(len, scene.responses.values())) == 3)
     assert errors(scene) == {"a": "", "b": "stopped"}
+    assert [(one.role, one.error) for one in scene.responses["b"]] == [
+        ("baseline", "stopped"),
+        ("shadow", "stopped"),
+    ]
     assert candidate.calls.total() == 1
 
 
