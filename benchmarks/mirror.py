@@ -60,7 +60,7 @@ CHAT = Protocol.OPENAI_CHAT
 PIECES = "mirror, hook by hook"
 NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
 CLOSER, PROMPTED = "mirror, text with numbers", "the same after a prompt of 2 KB"
-UNREDACTED, OBSERVED, FULL = "mirror, redact=False", "mirror.observe", "mirror, Kafka away, buffer full"
+UNREDACTED, OBSERVED, FULL = "mirror, content full", "mirror.observe", "mirror, Kafka away, buffer full"
 Row = dict[str, float]
 
 
@@ -123,7 +123,7 @@ class Ways:
             {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}], "model": "m"}
         )
         self.mirror = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix)
-        unredacted = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix, redact=False)
+        unredacted = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix, content="full")
         away = Mirror("bench", kafka="127.0.0.1:1", topic_prefix=topics.prefix, buffer_bytes=4_000_000)
         producer = confluent_kafka.Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}

@@ -213,7 +213,7 @@ def drive(system: System, upgrade: Upgrade, port: int, requests: int) -> None:
         prompts = [json.loads(line) for line in lines]
     # The prompts are public, and the recordings know a prompt by its exact text: two of the 805 hold e-mail
     # addresses and a phone number, and the candidate's server would answer "no recording" to them redacted.
-    mirror = Mirror(service="recorded", kafka=system.kafka, redact=False)
+    mirror = Mirror(service="recorded", kafka=system.kafka, content="full")
     client = mirror.wrap(openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="recorded"))
 
     def ask(number: int) -> None:

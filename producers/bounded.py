@@ -5,9 +5,6 @@ import queue
 import threading
 from collections.abc import Callable
 
-LIMIT_S = 2.0
-"""How long one call may take: the mirror waits meanwhile, the service never does."""
-
 GIVEN_UP_AFTER = 3
 """So many calls that did not come back, and the function is not called any more."""
 
@@ -23,7 +20,7 @@ class Bounded:
     its author can bound.
     """
 
-    def __init__(self, function: Callable[[bytes], bytes], limit_s: float = LIMIT_S) -> None:
+    def __init__(self, function: Callable[[bytes], bytes], limit_s: float) -> None:
         self._function = function
         self._limit_s = limit_s
         self._hung = 0

@@ -137,10 +137,10 @@ class Buffer(Generic[T]):
         with self.lock:
             self._reserve(-size)
 
-    def sample_out(self, ts: int, service: str, route: str) -> None:
+    def sample_out(self, ts: int, service: str, route: str, reason: str = "") -> None:
         with self.lock:
             self.ledger.add(ts, service, route, Row.ELIGIBLE)
-            self.ledger.add(ts, service, route, Row.SAMPLED_OUT)
+            self.ledger.add(ts, service, route, Row.SAMPLED_OUT, reason)
 
     def refuse(self, ts: int, service: str, route: str, reason: str) -> None:
         """Book a request of which nothing is held."""

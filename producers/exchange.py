@@ -100,7 +100,12 @@ class Exchange:
     @property
     def route(self) -> str:
         """Redacted; for the mirror's thread."""
-        return self.source.routes.redacted(self.said.route or self.told_route)
+        return self.source.routes.redacted(self.own_route)
+
+    @property
+    def own_route(self) -> str:
+        """As the service named it."""
+        return self.said.route or self.told_route
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from time import perf_counter, time_ns
+from time import monotonic, perf_counter, time_ns
 from typing import Any, TypeVar
 
 from shadowlane.errors import ConfigError
@@ -18,11 +18,10 @@ from shadowlane.producers.ids import new_request_id, valid_request_id
 from shadowlane.producers.ledger import Drop
 from shadowlane.producers.link import KafkaLink
 from shadowlane.producers.log import Log
+from shadowlane.producers.outflow import Outflow, Samples
 from shadowlane.producers.pipeline import Pipeline
 from shadowlane.producers.records import ExchangeEncoder
-from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.routes import Routes
-from shadowlane.producers.sampling import Sampler
 from shadowlane.producers.settings import resolve
 from shadowlane.schemas.events import Arm
 from shadowlane.schemas.sessions import SESSION
@@ -36,16 +35,24 @@ C = TypeVar("C")
 class Mirror:
     """Mirrors what a service asks and answers. Make one per process, at import; it forks well.
 
-    Every setting may be left to its environment variable (``shadowlane.producers.settings.VARIABLES``).
+    Every setting may be left to its environment variable (``shadowlane.producers.settings``: ``VARIABLES``, and
+    ``CAPTURE`` for those of what goes out).
 
     Args:
         service: the service's name, as it stands in every record.
         kafka: Kafka's addresses, ``host:port,host:port``.
         topic_prefix: the topics are ``<prefix>.requests`` and so on.
         sample: the fraction of the traffic that is mirrored, 0 to 1, by a hash of the key.
+        per_second: at most so many requests a second, of those in the sample, in this process.
         salt: draws another sample of the same size.
-        redact: True for the rules of docs/redaction.md, a function bytes -> bytes instead of them, or False.
-        content: False mirrors everything but what was asked and answered.
+        content: how what was asked and answered goes out: ``redacted``, ``full``, ``hashed``, ``metadata``
+            (docs/redaction.md). Of the last two nobody can be asked: they are never shadowed.
+        redact: a function bytes -> bytes that is applied before the rules, or its name as ``module:name``.
+        redact_timeout: seconds for which a call of it may last; what takes longer goes out without its content.
+        allow, deny: values that stay though a rule finds them, and words that go.
+        allow_keys, deny_keys: names of JSON members, likewise.
+        routes: what is different for some routes: ``{"/chat*": {"sample": 0.1, "content": "hashed"}}``; may name
+            ``sample``, ``per_second`` and ``content``. The first pattern that takes the route holds.
         buffer_bytes: the most that is held in memory, from a request's first byte to Kafka's acknowledgement.
         max_body_bytes: a request or an answer over it is mirrored without its content.
         delivery_timeout: seconds for which Kafka may be away before what waits is dropped.
@@ -65,9 +72,16 @@ class Mirror:
         kafka: str | None = None,
         topic_prefix: str | None = None,
         sample: float | None = None,
+        per_second: float | None = None,
         salt: str | None = None,
-        redact: bool | Callable[[bytes], bytes] | None = None,
-        content: bool | None = None,
+        content: str | None = None,
+        redact: Callable[[bytes], bytes] | str | None = None,
+        redact_timeout: float | None = None,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] | None = None,
+        allow_keys: Collection[str] | None = None,
+        deny_keys: Collection[str] | None = None,
+        routes: Mapping[str, Mapping[str, Any]] | None = None,
         buffer_bytes: int | None = None,
         max_body_bytes: int | None = None,
         delivery_timeout: float | None = None,
@@ -89,11 +103,9 @@ class Mirror:
                     "no_kafka",
                     "no Kafka address: nothing is mirrored; set SHADOWLANE_KAFKA__BOOTSTRAP_SERVERS",
                 )
-        self._sampler = Sampler(self.settings.sample, self.settings.salt)
-        self._left_out = "" if self.settings.content else "switched_off"
-        self._redactor = Redactor(self.settings.redact)
+        self._outflow = Outflow(self.settings.capture, self.settings.token_key)
         self._routes = Routes(
-            self._redactor.text, safe=isinstance(self.settings.redact, bool), failed=self._route_failed
+            self._outflow.redactor.text, safe=self._outflow.in_path, failed=self._route_failed
         )
         self._start_empty()
         self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
@@ -274,8 +286,6 @@ class Mirror:
         exchange.request_id = request_id
         if key or traceparent:
             exchange.say(key, traceparent)
-        if self._left_out:
-            exchange.leave_out(self._left_out)
         exchange.came = time_ns()
         exchange.started = perf_counter() if started is None else started
         return exchange
@@ -292,15 +302,17 @@ class Mirror:
             pipeline.refuse(now, service, self._routes.at_once(context.route or route), closed)
             return False, ""
         request_id = self._own_id(context) if context.request_id else ""
-        if self.settings.sample >= 1:
+        if self._samples.takes_all:
             self._takes_all = True
             return True, request_id
         key = context.key or key
         # The thread would give it an id later; sampling without a key needs it now.
         request_id = request_id or (new_request_id(now) if not key else "")
-        if self._sampler.takes(key or request_id):
+        route = context.route or route
+        left_out = self._samples.left_out(route, key or request_id, monotonic())
+        if left_out is None:
             return True, request_id
-        pipeline.sample_out(now, service, self._routes.at_once(context.route or route))
+        pipeline.sample_out(now, service, self._routes.at_once(route), left_out)
         return False, ""
 
     @staticmethod
@@ -322,6 +334,7 @@ class Mirror:
     def _start_empty(self) -> None:
         settings = self.settings
         self._takes_all = False  # nothing to look at before a request is captured; the first one finds out
+        self._samples = Samples(settings.capture)
         self._pipeline = self._new_pipeline()
         self._source = Source(
             self._pipeline.buffer,
@@ -355,7 +368,7 @@ class Mirror:
             blocked=self._blocked,
             chores=self._routes.learn,
         )
-        encoder = ExchangeEncoder(self._redactor, pipeline.buffer.without_content, settings.max_body_bytes)
+        encoder = ExchangeEncoder(self._outflow, pipeline.buffer.without_content, settings.max_body_bytes)
         return pipeline
 
     def _arm_exit(self) -> None:

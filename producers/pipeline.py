@@ -66,8 +66,8 @@ class Pipeline(Generic[T]):
         """Queue an item whose bytes are reserved; never waits. False: it was dropped, and is booked."""
         return self.buffer.put(item)
 
-    def sample_out(self, ts: int, service: str, route: str) -> None:
-        self.buffer.sample_out(ts, service, route)
+    def sample_out(self, ts: int, service: str, route: str, reason: str = "") -> None:
+        self.buffer.sample_out(ts, service, route, reason)
         if self._thread is None:
             self.wake()
 

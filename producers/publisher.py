@@ -1,23 +1,24 @@
 """The mirror's way to Kafka for records that exist already: a replay, an import. It waits instead of dropping."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from shadowlane.errors import BrokerError, CodecError
 from shadowlane.producers.buffer import OVERHEAD_BYTES
+from shadowlane.producers.capture import Capture
 from shadowlane.producers.ledger import Drop
 from shadowlane.producers.link import KafkaLink
 from shadowlane.producers.log import Log
+from shadowlane.producers.outflow import Outflow
 from shadowlane.producers.pipeline import Pipeline
-from shadowlane.producers.records import redact_records
-from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.worker import RECORD_MAX_BYTES
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.events import MirroredRequest, Response
 from shadowlane.schemas.topics import Topics
 
 MIB = 1024 * 1024
+_CAPTURE = Capture()
 
 
 class Publisher:
@@ -26,7 +27,7 @@ class Publisher:
 
     Args:
         kafka: Kafka's addresses.
-        redact: as for the mirror.
+        capture: what of a record goes out; it samples nothing. token_key: of its tokens.
         buffer_bytes: how much may wait for Kafka's acknowledgement before :meth:`send` waits.
         delivery_timeout: seconds for which Kafka may be away before what waits is dropped, and counted.
         client: more options for librdkafka.
@@ -41,14 +42,15 @@ class Publisher:
         kafka: str,
         *,
         topic_prefix: str = "shadowlane",
-        redact: bool | Callable[[bytes], bytes] = True,
+        capture: Capture = _CAPTURE,
+        token_key: bytes = b"",
         buffer_bytes: int = 16 * MIB,
         delivery_timeout: float = 300.0,
         client: Mapping[str, Any] | None = None,
     ) -> None:
         topics = Topics(topic_prefix)
         self._log = Log()
-        self._redactor = Redactor(redact)
+        self._outflow = Outflow(capture, token_key)
         link = KafkaLink(
             kafka,
             topics,
@@ -76,12 +78,11 @@ class Publisher:
         """Queue one request and its response; waits while the buffer is full. Leaves both as they are.
 
         Raises:
-            CodecError: the records have no JSON form, are too large for Kafka, or the redactor failed on
-                them; the request is booked as dropped.
+            CodecError: the records have no JSON form, or are too large for Kafka; the request is booked as dropped.
             BrokerError: the publisher is closed.
         """
         try:
-            request, response = redact_records(self._redactor, request, response)
+            request, response, why = self._outflow.let_out(request, response)
             lines = encode(request), encode(response)
         except CodecError:
             self._refuse(request, Drop.ENCODE_FAILED)
@@ -95,6 +96,8 @@ class Publisher:
         item = _Ready(request.request_id, request.ts, request.service, request.route, cost, lines)
         if not self._pipeline.put(item):
             raise BrokerError(f"the publisher is closed ({self._pipeline.buffer.closed_reason})")
+        if why:
+            self._pipeline.buffer.without_content[why] += 1
 
     def flush(self, timeout: float = 60.0) -> bool:
         """Wait until everything sent is acknowledged or dropped; False if that takes over ``timeout`` s."""

@@ -1,13 +1,12 @@
 """A captured exchange as the two records that travel: redacted, encoded. Runs in the mirror's thread.
 
-A request goes out with its whole content or with none: where the content is too large, can't be read, or
-the redactor fails, both records go out without it (``body`` None; the response's error is ``no_content``),
-so that the request is still counted, and the candidate is not asked in vain.
+A request goes out with its whole content, as its mode lets that out, or with none: where the content is too large,
+can't be read, or the redactor fails, both records go out without it (``body`` None; the response's error is
+``no_content``), so that the request is still counted, and the candidate is not asked in vain.
 """
 
 import re
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,7 +15,7 @@ from shadowlane.errors import CodecError
 from shadowlane.producers.decoding import decode_chunks
 from shadowlane.producers.exchange import STREAM_FACTOR, Exchange
 from shadowlane.producers.ids import RequestIds, valid_traceparent
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.outflow import Outflow, Way, bare, why_failed
 from shadowlane.producers.worker import RECORD_MAX_BYTES
 from shadowlane.schemas.answers import READERS, Answer, Reader, error_message
 from shadowlane.schemas.codec import encode
@@ -28,14 +27,13 @@ REMEMBERED = 1000  # kinds of exchanges
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,260}")
 _NEWLINE = 10  # a number is found in bytes in a fifth of the time
 _HARMLESS = (Failure.ABANDONED, Failure.CONNECTION)
-_ANSWER_KEPT = frozenset({"", Failure.ABANDONED, Failure.BAD_RESPONSE})
 
 
 class ExchangeEncoder:
     """Exchange -> (request line, response line), counting what went out without content, by reason."""
 
-    def __init__(self, redactor: Redactor, without_content: Counter[str], max_body_bytes: int) -> None:
-        self._redactor = redactor
+    def __init__(self, outflow: Outflow, without_content: Counter[str], max_body_bytes: int) -> None:
+        self._outflow = outflow
         self._without_content = without_content
         self._max_body_bytes = max_body_bytes
         self._ids = RequestIds()
@@ -48,8 +46,11 @@ class ExchangeEncoder:
         left_out = exchange.left_out
         if not left_out:
             try:
-                lines = self._encoded(exchange, route)
+                way = self._outflow.way(exchange.own_route)
+                lines = self._encoded(exchange, route, way)
                 if len(lines[0]) <= RECORD_MAX_BYTES and len(lines[1]) <= RECORD_MAX_BYTES:
+                    if way.why:
+                        self._without_content[way.why] += 1
                     return lines
                 left_out = "record_too_large"
             except _LeftOutError as exc:
@@ -57,8 +58,8 @@ class ExchangeEncoder:
         self._without_content[left_out] += 1
         return self._bare(exchange, route, left_out)
 
-    def _encoded(self, exchange: Exchange, route: str) -> tuple[bytes, bytes]:
-        body, model, session = self._request_body(exchange)
+    def _encoded(self, exchange: Exchange, route: str, way: Way) -> tuple[bytes, bytes]:
+        body, model, session = self._request_body(exchange, way)
         request, response = self._records(exchange, route)
         self._read_response(exchange, response)
         if model:
@@ -71,9 +72,9 @@ class ExchangeEncoder:
         if session and SESSION not in attributes:
             request.attributes = response.attributes = {**attributes, SESSION: session}
         try:
-            _redact_all_but_body(self._redactor, request, response)
+            self._outflow.rest(way, request, response, len(exchange.body))
         except Exception as exc:
-            raise _LeftOutError("redactor_failed") from exc
+            raise _LeftOutError(why_failed(exc)) from exc
         try:
             return encode(request), encode(response)
         except CodecError as exc:
@@ -81,28 +82,28 @@ class ExchangeEncoder:
 
     def _bare(self, exchange: Exchange, route: str, left_out: str) -> tuple[bytes, bytes]:
         request, response = self._records(exchange, route)
+        redactor = self._outflow.redactor
         try:
-            request.attributes = response.attributes = self._redactor.json(dict(exchange.attributes))
-            request.key = response.key = self._redactor.key(exchange.key)
+            request.attributes = response.attributes = redactor.json(dict(exchange.attributes))
+            request.key = response.key = redactor.key(exchange.key)
         except Exception:
             request.attributes = response.attributes = {}  # never unredacted
             request.key = response.key = ""
-        if response.error in _ANSWER_KEPT:
-            response.error = Failure.NO_CONTENT
-        response.error_message = left_out
+        request.without_content = left_out
+        bare(response, left_out)
         return encode(request), encode(response)
 
-    def _request_body(self, exchange: Exchange) -> tuple[Any, str, str]:
-        """(the body, redacted; the model that it names; the session that it names)."""
+    def _request_body(self, exchange: Exchange, way: Way) -> tuple[Any, str, str]:
+        """(the body, as it may go out; the model that it names; the session that it names)."""
         raw = exchange.body
         try:
             parsed = orjson.loads(raw) if raw else None
         except orjson.JSONDecodeError as exc:
             raise _LeftOutError("request_not_json") from exc
         try:
-            redacted = self._redactor.json(parsed)
+            redacted = way.json(parsed)
         except Exception as exc:
-            raise _LeftOutError("redactor_failed") from exc
+            raise _LeftOutError(why_failed(exc)) from exc
         model = parsed.get("model") if isinstance(parsed, dict) else None
         # As the service wrote it, where nothing was found: no number is written differently.
         body = orjson.Fragment(raw) if redacted is parsed and raw and _NEWLINE not in raw else redacted
@@ -183,39 +184,6 @@ class ExchangeEncoder:
             response.error = Failure.ABANDONED
         elif not response.error:
             response.error, response.error_message = Failure.BAD_RESPONSE, found.problem
-
-
-def redact_records(
-    redactor: Redactor, request: MirroredRequest, response: Response
-) -> tuple[MirroredRequest, Response]:
-    """Redacted copies.
-
-    Raises:
-        CodecError: the redactor raised.
-    """
-    request, response = replace(request), replace(response)
-    try:
-        request.body = redactor.json(request.body)
-        request.route = response.route = redactor.text(request.route)
-        _redact_all_but_body(redactor, request, response)
-    except Exception as exc:
-        raise CodecError(f"the redactor failed on request {request.request_id}: {exc}") from exc
-    return request, response
-
-
-def _redact_all_but_body(redactor: Redactor, request: MirroredRequest, response: Response) -> None:
-    """Everything that may hold what a user or a model wrote, in place."""
-    if request.key:
-        request.key = response.key = redactor.key(request.key)
-    if request.attributes:
-        request.attributes = redactor.json(request.attributes)
-    if response.attributes:
-        response.attributes = redactor.json(response.attributes)
-    response.output = redactor.text(response.output)
-    if response.error_message:
-        response.error_message = redactor.text(response.error_message)
-    if response.tool_calls is not None:
-        response.tool_calls = redactor.json(response.tool_calls)
 
 
 def _blank(exchange: Exchange, route: str) -> tuple[MirroredRequest, Response]:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from shadowlane.producers.ledger import OTHER_ROUTES
+from shadowlane.producers.outflow import UNREDACTABLE
 
 REMEMBERED = 4096
 _MAX = 500  # characters
@@ -33,7 +34,7 @@ class Routes:
                 found = self._redact(route)[:_MAX]
             except Exception:
                 self._failed()
-                found = "(unredactable)"
+                found = UNREDACTABLE
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[route] = found

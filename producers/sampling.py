@@ -1,5 +1,6 @@
-"""Which requests are mirrored: a hash of the key decides, so one key is always in or always out."""
+"""Which requests are mirrored: a hash of the key decides, so one key is always in or always out; then a cap."""
 
+import threading
 from hashlib import blake2b
 
 DEFAULT_SALT = "shadowlane.mirror"
@@ -27,3 +28,26 @@ class Sampler:
             return False
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._salt).digest()
         return int.from_bytes(digest, "big") < self._limit
+
+
+class PerSecond:
+    """At most ``rate`` a second on average, and what one second allows (one at least) at once: a token bucket."""
+
+    __slots__ = ("_full", "_left", "_lock", "_rate", "_when")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._full = self._left = max(1.0, rate)
+        self._when = float("-inf")
+        self._lock = threading.Lock()
+
+    def takes(self, now: float) -> bool:
+        """``now``: seconds, monotonic. From any thread."""
+        with self._lock:
+            if now > self._when:
+                self._left = min(self._full, self._left + (now - self._when) * self._rate)
+                self._when = now
+            if self._left < 1.0:
+                return False
+            self._left -= 1.0
+            return True

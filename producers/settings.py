@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shadowlane.errors import ConfigError
-from shadowlane.producers.sampling import DEFAULT_SALT
+from shadowlane.producers.capture import Capture, checked, token_key
 
 MIB = 1024 * 1024
 
@@ -24,10 +24,8 @@ class MirrorSettings:
     kafka: str = ""
     topic_prefix: str = "shadowlane"
     enabled: bool = True
-    sample: float = 1.0
-    salt: str = DEFAULT_SALT
-    content: bool = True
-    redact: bool | Callable[[bytes], bytes] = True
+    capture: Capture = field(default_factory=Capture)
+    token_key: bytes = field(default=b"", repr=False)
     buffer_bytes: int = 64 * MIB
     max_body_bytes: int = MIB // 4
     delivery_timeout: float = 60.0
@@ -41,15 +39,12 @@ VARIABLES = {
     "topic_prefix": "SHADOWLANE_KAFKA__TOPIC_PREFIX",
     "client": "SHADOWLANE_KAFKA__CLIENT",
     "enabled": "SHADOWLANE_MIRROR__ENABLED",
-    "sample": "SHADOWLANE_MIRROR__SAMPLE",
-    "salt": "SHADOWLANE_MIRROR__SALT",
-    "content": "SHADOWLANE_MIRROR__CONTENT",
-    "redact": "SHADOWLANE_MIRROR__REDACT",
     "buffer_bytes": "SHADOWLANE_MIRROR__BUFFER_BYTES",
     "max_body_bytes": "SHADOWLANE_MIRROR__MAX_BODY_BYTES",
     "delivery_timeout": "SHADOWLANE_MIRROR__DELIVERY_TIMEOUT",
     "exit_timeout": "SHADOWLANE_MIRROR__EXIT_TIMEOUT",
 }
+CAPTURE = {name: f"SHADOWLANE_CAPTURE__{name.upper()}" for name in Capture.__dataclass_fields__}
 
 
 def resolve(
@@ -63,15 +58,21 @@ def resolve(
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     wrong = []
-    for name, variable in VARIABLES.items():
+    for name, variable in (VARIABLES | CAPTURE).items():
+        check = checked if name in CAPTURE else _checked
         if arguments.get(name) is not None:
-            values[name] = _checked(name, arguments[name], f"Mirror({name}=…)")
+            values[name] = check(name, arguments[name], f"Mirror({name}=…)")
         elif environ.get(variable):
             try:
-                values[name] = _checked(name, _parsed(name, environ[variable]), variable)
+                values[name] = check(name, _parsed(name, environ[variable]), variable)
             except ConfigError as exc:
                 wrong.append(str(exc))
-    return MirrorSettings(**values), "; ".join(wrong)
+    capture = Capture(**{name: values.pop(name) for name in CAPTURE if name in values})
+    try:
+        values["token_key"] = token_key(environ, capture.modes())
+    except ConfigError as exc:
+        wrong.append(str(exc))
+    return MirrorSettings(capture=capture, **values), "; ".join(wrong)
 
 
 def _parsed(name: str, text: str) -> Any:
@@ -81,7 +82,7 @@ def _parsed(name: str, text: str) -> Any:
         if kind is bool:
             return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False,
                     "off": False}[text.strip().lower()]  # fmt: skip
-        if kind is dict:
+        if kind in (dict, list):
             return json.loads(text)
         return kind(text)
     except (ValueError, KeyError):
@@ -90,9 +91,16 @@ def _parsed(name: str, text: str) -> Any:
 
 _KINDS: dict[str, Callable[..., Any]] = {
     "enabled": bool,
-    "content": bool,
-    "redact": bool,
+    "content": str,
+    "redact": str,
+    "redact_timeout": float,
     "sample": float,
+    "per_second": float,
+    "allow": list,
+    "deny": list,
+    "allow_keys": list,
+    "deny_keys": list,
+    "routes": dict,
     "delivery_timeout": float,
     "exit_timeout": float,
     "buffer_bytes": int,
@@ -107,15 +115,11 @@ _KINDS: dict[str, Callable[..., Any]] = {
 
 def _checked(name: str, value: Any, where: str) -> Any:
     kind, is_number = _KINDS[name], isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name == "redact":
-        good, wanted = isinstance(value, bool) or callable(value), "true, false or a function bytes -> bytes"
-    elif kind is bool:
+    if kind is bool:
         good, wanted = isinstance(value, bool), "true or false"
     elif kind is dict:
         good = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
         wanted = "an object of librdkafka options by name"
-    elif name == "sample":
-        good, wanted = is_number and 0 <= value <= 1, "a number from 0 to 1"
     elif kind is int:
         good, wanted = isinstance(value, int) and is_number and value > 0, "a positive number of bytes"
     elif kind is float:

@@ -110,7 +110,11 @@ class MirroredRequest:
         ""  # of a web service's request: the host that it was sent to, with its port where it named one
     )
     model: str = ""  # the model that the service asked for
-    body: Any = None  # the request's JSON, redacted; None where its content was left out
+    body: Any = (
+        None  # the request's JSON, as the mirror's mode lets it out; None where its content was left out
+    )
+    without_content: str = ""  # why nobody can be asked from the body: hashed, metadata, request_too_large, …
+    body_bytes: int = 0  # where the content was hashed or left out on purpose: how long it was
     attributes: dict[str, str] = field(default_factory=dict)  # tenant, prompt id, language, …: for slices
     traceparent: str = ""
     schema_version: int = SCHEMA_VERSION
@@ -135,6 +139,7 @@ class Response:
     epoch: str = ""
     model: str = ""  # as asked; the name that the server resolved it to may differ
     output: str = ""  # the text of the answer; the JSON text of a JSON service's response
+    output_bytes: int = 0  # as ``body_bytes``
     tool_calls: Any = None  # list of {"name": str, "arguments": str}, or None
     finish_reason: str = ""
     error: str = ""

@@ -53,7 +53,7 @@ class Service:
 
     def __post_init__(self) -> None:
         # The prompts are public, and the servers and the scorer know a prompt by its exact text.
-        self.mirror = Mirror(service=self.rollout, kafka=self.system.kafka, redact=False)
+        self.mirror = Mirror(service=self.rollout, kafka=self.system.kafka, content="full")
         self.router = Router(kafka=self.system.kafka)
         self._clients = {arm: self.mirror.wrap(self._client(port)) for arm, port in self.ports.items()}
 

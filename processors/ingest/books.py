@@ -33,9 +33,9 @@ class Books:
         if request_id not in self._halves:
             self.ledger.add(*book, Row.ELIGIBLE)
 
-    def ends(self, book: Book, request_id: str, row: Row) -> None:
+    def ends(self, book: Book, request_id: str, row: Row, reason: str = "") -> None:
         """It is mirrored, or sampled out."""
-        self._book(book, request_id, row)
+        self._book(book, request_id, row, reason)
         self._halves.pop(request_id, None)
         self._remember(self._ended, request_id)
 

@@ -28,7 +28,7 @@ from shadowlane.processors.ingest.openapi import EXCHANGES, HEALTH, MIRROR, OPEN
 from shadowlane.processors.ingest.outbox import FAILED, Outbox
 from shadowlane.processors.ingest.ready import Ready
 from shadowlane.processors.watch import Family, figure, figures
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.outflow import Outflow
 from shadowlane.schemas.config import Ingest
 from shadowlane.schemas.marks import SHADOW
 
@@ -47,14 +47,19 @@ class Endpoint:
     """The handlers. ``failed`` is told where nothing can be written any more."""
 
     def __init__(
-        self, ingest: Ingest, token: str, outbox: Outbox, failed: Callable[[BaseException], None]
+        self,
+        ingest: Ingest,
+        token: str,
+        outbox: Outbox,
+        outflow: Outflow,
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._ingest = ingest
         self._token = token
         self._outbox = outbox
         self._failed = failed
-        self._redactor = Redactor(ingest.redact)
-        self.meeting = Meeting(ingest, outbox, self._redactor)
+        self._outflow = outflow
+        self.meeting = Meeting(ingest, outbox, outflow)
         self._room = Room(ingest.max_held_bytes)
         self._openapi = orjson.dumps(document())
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -141,7 +146,7 @@ class Endpoint:
         read = partial(
             exchanges.read,
             ingest=self._ingest,
-            redactor=self._redactor,
+            outflow=self._outflow,
             now_ms=_now_ms(),
         )
         return [read(part) for part in exchanges.parts(body, content_type)]

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from shadowlane.errors import CodecError
 from shadowlane.processors.ingest.completion import ChatCompletion
 from shadowlane.processors.ingest.ready import Ready, ready
+from shadowlane.producers.outflow import Outflow
 from shadowlane.producers.recorded import Line, parse, records
-from shadowlane.producers.redaction import Redactor
 from shadowlane.schemas.codec import TIME_END
 from shadowlane.schemas.config import Ingest
 
@@ -99,7 +99,7 @@ def parts(body: bytes, content_type: str) -> list[Any]:
     return found
 
 
-def read(part: Any, ingest: Ingest, redactor: Redactor, now_ms: int) -> Ready | Refused:
+def read(part: Any, ingest: Ingest, outflow: Outflow, now_ms: int) -> Ready | Refused:
     """One exchange, ready to be sent. ``now_ms`` is the time of those that name none, in Unix milliseconds."""
     if isinstance(part, Refused):
         return part
@@ -114,7 +114,7 @@ def read(part: Any, ingest: Ingest, redactor: Redactor, now_ms: int) -> Ready | 
             now_ms=now_ms,
             request_id=exchange.request_id or "",
         )
-        return ready(redactor, *both)
+        return ready(outflow, *both)
     except CodecError as exc:
         return Refused(str(exc), id_of(part))
 

@@ -11,7 +11,7 @@ from shadowlane.processors.ingest.outbox import Outbox
 from shadowlane.processors.ingest.ready import ready
 from shadowlane.processors.watch import Family, figure
 from shadowlane.producers.ledger import Drop
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.outflow import Outflow
 from shadowlane.schemas.config import Ingest
 
 OVERHEAD_BYTES = 2048  # of the objects that hold a half
@@ -20,10 +20,10 @@ OVERHEAD_BYTES = 2048  # of the objects that hold a half
 class Meeting:
     """For the event loop's thread. Nobody waits for Kafka here: what it does not take is booked as dropped."""
 
-    def __init__(self, ingest: Ingest, outbox: Outbox, redactor: Redactor) -> None:
+    def __init__(self, ingest: Ingest, outbox: Outbox, outflow: Outflow) -> None:
         self._ingest = ingest
         self._outbox = outbox
-        self._redactor = redactor
+        self._outflow = outflow
         self._join: Join[Asked, ServedCall] = Join(
             ingest.join_wait_s, ingest.join_max_bytes, ingest.remembered
         )
@@ -71,7 +71,7 @@ class Meeting:
             self._drop(asked, served, Drop.BUFFER_FULL)
             return
         try:
-            both = ready(self._redactor, *joined(asked, served, self._ingest, _now_ms()))
+            both = ready(self._outflow, *joined(asked, served, self._ingest, _now_ms()))
         except CodecError:
             self._drop(asked, served, Drop.TOO_LARGE)
             return
@@ -82,7 +82,7 @@ class Meeting:
         assert half is not None
         service, route = place_of(asked, served, self._ingest)
         ts = half.ts if half.ts is not None else _now_ms()
-        self._outbox.drop((ts, service, self._redactor.text(route)), half.request_id, reason)
+        self._outbox.drop((ts, service, self._outflow.route(route)), half.request_id, reason)
 
 
 def _now_ms() -> int:

@@ -20,7 +20,7 @@ from shadowlane.processors.produce import Done, EnvelopeProducer, tell_each
 from shadowlane.processors.watch import Family, Waiting, figure, figures
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.producers.ledger import Drop, Key, Row
-from shadowlane.producers.sampling import DEFAULT_SALT, Sampler
+from shadowlane.producers.outflow import Outflow, Samples
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Settings
 from shadowlane.schemas.events import LedgerCell
@@ -47,7 +47,7 @@ class _UnderWay:
 class Outbox:
     """Use in one event loop. ``partitions``: of each topic."""
 
-    def __init__(self, settings: Settings, partitions: dict[str, int]) -> None:
+    def __init__(self, settings: Settings, outflow: Outflow, partitions: dict[str, int]) -> None:
         kafka, ingest = settings.kafka, settings.ingest
         # Whoever sends waits for the answer, so Kafka's has its time. No numbered sequence: a message that comes twice
         # is the same request, by its id, while one that ran out of time would end the sequence, and the producer.
@@ -61,7 +61,7 @@ class Outbox:
         )
         self._topics = kafka.topics
         self._partitions = partitions
-        self._sampler = Sampler(ingest.sample, DEFAULT_SALT)
+        self._samples = Samples(outflow.capture)
         self._books = Books(uuid.uuid4().hex, ingest.remembered)
         self._under_way: dict[str, _UnderWay] = {}
         self._ledger_in_flight = 0
@@ -84,9 +84,10 @@ class Outbox:
             told.set_result(REPEATED)
             return told
         book = (ready.ts, ready.service, ready.route)
-        if not self._sampler.takes(ready.key or request_id):
+        left_out = self._samples.left_out(ready.own_route, ready.own_key or request_id, time.monotonic())
+        if left_out is not None:
             books.comes(book, request_id)
-            books.ends(book, request_id, Row.SAMPLED_OUT)
+            books.ends(book, request_id, Row.SAMPLED_OUT, left_out)
             told.set_result(SAMPLED_OUT)
             return told
         item = _UnderWay(ready, book, told)

@@ -15,6 +15,7 @@ from shadowlane.processors.ingest.openapi import EXCHANGES
 from shadowlane.processors.ingest.outbox import LEDGER_EVERY_S, Outbox
 from shadowlane.processors.ingest.spans import SpanReader
 from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.outflow import outflow_of
 from shadowlane.processors.watch import Board, Family, Waiting, figures, watching
 from shadowlane.schemas.config import Settings
 
@@ -54,9 +55,12 @@ class IngestService:
         self._settings = settings
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._outbox = Outbox(settings, partitions)
-        self._endpoint = Endpoint(settings.ingest, token, self._outbox, self._fail)
-        self._spans = SpanReader(settings, self._outbox, self._fail) if settings.ingest.otel_topic else None
+        outflow = outflow_of(settings)
+        self._outbox = Outbox(settings, outflow, partitions)
+        self._endpoint = Endpoint(settings.ingest, token, self._outbox, outflow, self._fail)
+        self._spans = (
+            SpanReader(settings, self._outbox, outflow, self._fail) if settings.ingest.otel_topic else None
+        )
         self.board = Board("ingest", unready=self._unready, figures=self._figures, waiting=self._waits_for)
 
     def stop(self) -> None:

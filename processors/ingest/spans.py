@@ -20,7 +20,7 @@ from shadowlane.processors.ingest.outbox import FAILED, Outbox
 from shadowlane.processors.ingest.ready import Ready, ready
 from shadowlane.processors.kafka import consumer_options
 from shadowlane.processors.reading import check_passes
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.outflow import Outflow
 from shadowlane.schemas.config import Settings
 
 log = logging.getLogger("shadowlane.ingest")
@@ -37,10 +37,16 @@ class SpanReader:
         ConfigError: what reads the encoding is not installed.
     """
 
-    def __init__(self, settings: Settings, outbox: Outbox, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        outflow: Outflow,
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self._settings, self._outbox, self._failed = settings, outbox, failed
         self._read = reader(settings.ingest.otel_encoding)
-        self._redactor = Redactor(settings.ingest.redact)
+        self._outflow = outflow
         self._loop = asyncio.get_running_loop()
         self._closing = threading.Event()
         self.counts: Counter[str] = Counter()
@@ -129,7 +135,7 @@ class SpanReader:
                 self.counts["other"] += 1
                 continue
             try:
-                made.append(ready(self._redactor, *both))
+                made.append(ready(self._outflow, *both))
             except CodecError as exc:
                 self.counts["refused"] += 1
                 log.warning("span %s: %s", both[0].request_id, exc)

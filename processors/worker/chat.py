@@ -18,8 +18,8 @@ class BadAnswerError(ValueError):
 
 def without_question(request: MirroredRequest) -> tuple[Failure, str] | None:
     """Why there is nothing to ask anyone; None where there is."""
-    if request.body is None:
-        return Failure.NO_CONTENT, "the request was mirrored without its body"
+    if request.without_content or request.body is None:
+        return Failure.NO_CONTENT, f"mirrored without its content: {request.without_content or 'no body'}"
     if request.protocol in APIS and not isinstance(request.body, dict):
         return (
             Failure.UNSUPPORTED,

@@ -95,6 +95,8 @@ class Question:
         if refused is None and (why := side_effect(body, protocol, target.version.allow)):
             refused = Failure.SIDE_EFFECT, why
         if refused is not None:
+            if request.without_content:  # hashed: to be compared with other requests, and never asked
+                response.request, response.served_fingerprint = request.body, ""
             return cls(target, protocol, b"", response, Attempt(failure=refused[0], message=refused[1]))
         payload = orjson.dumps(body)
         response.fingerprint = fingerprint(body, protocol)

@@ -15,12 +15,13 @@ from shadowlane.schemas.events import LedgerCell
 
 
 class Place(NamedTuple):
-    """Where a request is booked, and as what: ``reason`` says why it was dropped, ``""`` that it was mirrored."""
+    """Where a request is booked, and as what: mirrored, sampled out, or dropped, for a reason."""
 
     instance: str
     minute: int
     service: str
     route: str
+    row: Row = Row.MIRRORED
     reason: str = ""
 
 
@@ -29,14 +30,14 @@ class Books:
 
     def __init__(self) -> None:
         self._counts: Counter[Place] = Counter()
-        self._eligible: Counter[Place] = Counter()  # whatever became of them: without the reason
+        self._eligible: Counter[Place] = Counter()
         self._unsaid: set[Place] = set()
         self.dropped: Counter[str] = Counter()
         """By reason."""
 
     def book(self, place: Place) -> None:
         self._counts[place] += 1
-        self._eligible[place._replace(reason="")] += 1
+        self._eligible[_eligible(place)] += 1
         self._unsaid.add(place)
         if place.reason:
             self.dropped[place.reason] += 1
@@ -52,11 +53,15 @@ class Books:
 
     def cells(self, place: Place) -> list[LedgerCell]:
         """What the ledger has of one place. Its ``eligible`` are of all reasons."""
-        row = Row.DROPPED if place.reason else Row.MIRRORED
         return [
-            _cell(place, Row.ELIGIBLE, "", self._eligible[place._replace(reason="")]),
-            _cell(place, row, place.reason, self._counts[place]),
+            _cell(place, Row.ELIGIBLE, "", self._eligible[_eligible(place)]),
+            _cell(place, place.row, place.reason, self._counts[place]),
         ]
+
+
+def _eligible(place: Place) -> Place:
+    """Whatever became of its requests."""
+    return place._replace(row=Row.ELIGIBLE, reason="")
 
 
 def _cell(place: Place, row: Row, reason: str, count: int) -> LedgerCell:

@@ -1,15 +1,14 @@
 """Requests onto Kafka, and up to which one Kafka has acknowledged all of them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shadowlane.errors import BrokerError, CodecError
-from shadowlane.producers.ledger import Drop
+from shadowlane.producers.ledger import Drop, Row
 from shadowlane.producers.link import Done, Link
+from shadowlane.producers.outflow import Outflow, Samples
 from shadowlane.producers.packing import Batch, Packer
-from shadowlane.producers.records import redact_records
-from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.replay.books import Books, Place, minute_of
 from shadowlane.producers.worker import LINGER_S, RECORD_MAX_BYTES
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, encode, pack
@@ -37,7 +36,7 @@ class Forwarder:
         BrokerError: Kafka can't be reached, or its topics are missing or of different sizes.
     """
 
-    def __init__(self, link: Link, topics: Topics, redactor: Redactor, *, buffer_bytes: int) -> None:
+    def __init__(self, link: Link, topics: Topics, outflow: Outflow, *, buffer_bytes: int) -> None:
         found = link.partitions()
         requests, served = found.get(topics.requests, 0), found.get(topics.served, 0)
         if not requests or requests != served or not found.get(topics.ledger):
@@ -53,7 +52,11 @@ class Forwarder:
         self._link = link
         self._topics = topics
         self._partitions, self._ledger_partitions = requests, found[topics.ledger]
-        self._redactor = redactor
+        self._outflow = outflow
+        # By key alone: how many a second is for the replay's own pace to say.
+        self._samples = Samples(outflow.capture.without_caps())
+        self.without_content: Counter[str] = Counter()
+        """By reason, of what this run sent."""
         self._limit = buffer_bytes
         self._in_flight = 0  # bytes
         self._packer = Packer()
@@ -65,32 +68,39 @@ class Forwarder:
 
     def recount(self, request: MirroredRequest, response: Response, instance: str, mark: bytes) -> None:
         """Book a request that Kafka has acknowledged before this began; nothing is sent."""
+        left_out = self._left_out(request)
+        if left_out is not None:
+            self._settled(_place(left_out, instance, Row.SAMPLED_OUT), mark)
+            return
         try:
-            place = _place(self._encoded(request, response)[0], instance, "")
+            place = _place(self._encoded(request, response)[0], instance, Row.MIRRORED)
         except _DroppedError as exc:
-            place = _place(exc.request, instance, exc.drop)
-        self._sent.append(_Sent(place, mark, settled=True))
-        self._advance()
+            place = _place(exc.request, instance, Row.DROPPED, exc.drop)
+        self._settled(place, mark)
 
     def send(
         self, request: MirroredRequest, response: Response, instance: str, mark: bytes, now: float
-    ) -> None:
+    ) -> bool:
         """Send one request with its response; waits while too much is under way. ``now``: monotonic, seconds.
+        False: it is not in the sample, and is booked.
 
         Raises:
-            CodecError: the records have no JSON form, are too large for Kafka, or the redactor failed on them; the
-                request is booked as dropped.
+            CodecError: the records have no JSON form, or are too large for Kafka; the request is booked as dropped.
             BrokerError: Kafka did not take something within its time.
         """
+        if (left_out := self._left_out(request)) is not None:
+            self._settled(_place(left_out, instance, Row.SAMPLED_OUT), mark)
+            return False
         try:
-            request, lines = self._encoded(request, response)
+            request, lines, why = self._encoded(request, response)
         except _DroppedError as exc:
-            self._sent.append(_Sent(_place(exc.request, instance, exc.drop), mark, settled=True))
-            self._advance()
+            self._settled(_place(exc.request, instance, Row.DROPPED, exc.drop), mark)
             raise
+        if why:
+            self.without_content[why] += 1
         if self._packer.empty():
             self._packed_at = now
-        sent = _Sent(_place(request, instance, ""), mark)
+        sent = _Sent(_place(request, instance, Row.MIRRORED), mark)
         self._sent.append(sent)
         partition = partition_of(request.request_id, self._partitions)
         size = sum(map(len, lines))
@@ -105,6 +115,7 @@ class Forwarder:
         while self._in_flight > self._limit:
             self._dispatch_open()
             self.poll(POLL_S, now)
+        return True
 
     def poll(self, timeout_s: float, now: float) -> None:
         """Send what has waited for company long enough, and hear of what Kafka has.
@@ -155,18 +166,24 @@ class Forwarder:
         """Give up on what is not acknowledged: whoever goes on from :attr:`acknowledged` sends it again."""
         self._link.close()
 
+    def _left_out(self, request: MirroredRequest) -> MirroredRequest | None:
+        """What the books may know of a request that is not in the sample; None of one that is."""
+        if self._samples.left_out(request.route, request.key or request.request_id, 0.0) is None:
+            return None
+        return replace(request, route=self._outflow.route(request.route))
+
     def _encoded(
         self, request: MirroredRequest, response: Response
-    ) -> tuple[MirroredRequest, tuple[bytes, bytes]]:
+    ) -> tuple[MirroredRequest, tuple[bytes, bytes], str]:
         try:
-            request, response = redact_records(self._redactor, request, response)
+            request, response, why = self._outflow.let_out(request, response)
             lines = encode(request), encode(response)
         except CodecError as exc:
             raise _DroppedError(request, Drop.ENCODE_FAILED, str(exc)) from exc
         if max(map(len, lines)) > RECORD_MAX_BYTES:
             said = f"over {RECORD_MAX_BYTES} bytes, which Kafka does not take"
             raise _DroppedError(request, Drop.TOO_LARGE, said)
-        return request, lines
+        return request, lines, why
 
     def _dispatch_open(self) -> None:
         for batch in self._packer.take():
@@ -194,6 +211,10 @@ class Forwarder:
         while not self._link.send(topic, partition, value, done):
             self._link.poll(POLL_S)  # the client's queue is full
 
+    def _settled(self, place: Place, mark: bytes) -> None:
+        self._sent.append(_Sent(place, mark, settled=True))
+        self._advance()
+
     def _settle(self, members: Iterable[_Sent]) -> None:
         for sent in members:
             sent.settled = True
@@ -214,5 +235,5 @@ class _DroppedError(CodecError):
         self.drop = drop
 
 
-def _place(request: MirroredRequest, instance: str, reason: str) -> Place:
-    return Place(instance, minute_of(request.ts), request.service, request.route, reason)
+def _place(request: MirroredRequest, instance: str, row: Row, reason: str = "") -> Place:
+    return Place(instance, minute_of(request.ts), request.service, request.route, row, reason)

@@ -37,6 +37,7 @@ class Told:
     before: int = 0  # of an earlier run
     repeated: int = 0  # had the id of one before
     refused: int = 0
+    sampled_out: int = 0
     at: int | None = None
     lag_s: float = 0.0
     places: Counter[tuple[str, str]] = field(default_factory=Counter)  # (service, route) of what was sent
@@ -146,11 +147,14 @@ class Replay:
             return None
         self._await(due)
         try:
-            self._forwarder.send(request, response, instance, self._mark, time.monotonic())
+            sent = self._forwarder.send(request, response, instance, self._mark, time.monotonic())
         except CodecError as exc:
             self.told.refused += 1
             return Refused(call.source, call.number, str(exc))
-        self._count(request, entry.ts)
+        if sent:
+            self._count(request, entry.ts)
+        else:
+            self.told.sampled_out += 1
         return None
 
     def _count(self, request: MirroredRequest, at: int | None) -> None:

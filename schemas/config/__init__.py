@@ -7,6 +7,7 @@ the one given by ``--config``, else ``SHADOWLANE_CONFIG``, else ``shadowlane.yam
 
 from shadowlane.schemas.config.alerts import AlertChannel, Severity
 from shadowlane.schemas.config.budgets import Budget, Spend
+from shadowlane.schemas.config.capture import Capture, CaptureRoute
 from shadowlane.schemas.config.components import (
     ClickHouse,
     Controller,
@@ -47,6 +48,8 @@ __all__ = [
     "AutoRollback",
     "Budget",
     "Candidate",
+    "Capture",
+    "CaptureRoute",
     "ClickHouse",
     "Confirm",
     "Controller",

@@ -145,8 +145,6 @@ class Ingest(Section):
     )
     service: str = Field(default="ingest", min_length=1, description="of what names none")
     route: str = Field(default="chat.completions", min_length=1, description="of what names none")
-    redact: bool = Field(default=True, description="false: everything goes out as it came")
-    sample: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="of the requests, by key")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=16 * 2**20, description="of one POST, unpacked; above it: 413"
     )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from shadowlane.errors import ConfigError
 from shadowlane.schemas.config.alerts import AlertChannel
+from shadowlane.schemas.config.capture import Capture
 from shadowlane.schemas.config.components import (
     ClickHouse,
     Controller,
@@ -50,6 +51,7 @@ class Settings(pydantic_settings.BaseSettings):
     )
 
     kafka: Kafka = Kafka()
+    capture: Capture = Capture()
     clickhouse: ClickHouse = ClickHouse()
     embedded: Embedded = Embedded()
     worker: Worker = Worker()

@@ -41,7 +41,7 @@ def main() -> None:
     name, url, *models = sys.argv[1:]
     link = FakeLink()
     vars(mirror_module)["KafkaLink"] = lambda *_, **__: link  # no Kafka here
-    mirror = Mirror("client", kafka="fake:9092", redact=False)
+    mirror = Mirror("client", kafka="fake:9092", content="full")
     client = importlib.import_module(f"tests.clients.ways.{name}")
     bare = {key: run(way, *key) for key, way in scenarios(client, url, None, models)}
     out: list[Seen] = []

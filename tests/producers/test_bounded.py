@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shadowlane.producers.bounded import GIVEN_UP_AFTER, Bounded
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.capture import Capture
+from shadowlane.producers.outflow import Redactor
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def held() -> Iterator[Callable[[bytes], bytes]]:
 
 
 def test_it_gives_what_the_function_gives_and_raises_what_it_raises() -> None:
-    bounded = Bounded(lambda data: data[::-1] if data != b"bad" else data.index(b"x").to_bytes())
+    bounded = Bounded(lambda data: data[::-1] if data != b"bad" else data.index(b"x").to_bytes(), 2.0)
     assert bounded(b"abc") == b"cba"
     with pytest.raises(ValueError, match="not found"):
         bounded(b"bad")
@@ -52,12 +53,12 @@ def test_it_is_given_up_after_some_that_hang(held: Callable[[bytes], bytes]) -> 
 
 def test_an_exit_in_it_ends_nobody() -> None:
     with pytest.raises(RuntimeError, match="SystemExit"):
-        Bounded(lambda _: sys.exit(1))(b"x")
+        Bounded(lambda _: sys.exit(1), 2.0)(b"x")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_it_works_in_a_forked_child() -> None:
-    redactor = Redactor(lambda data: data.upper())
+    redactor = Redactor(Capture(redact=lambda data: data.upper()))
     assert redactor.text("abc") == "ABC"
     child = os.fork()
     if child == 0:

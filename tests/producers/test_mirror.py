@@ -15,8 +15,9 @@ import pytest
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers import Mirror
+from shadowlane.producers.capture import Capture, RouteRule
 from shadowlane.schemas.topics import Topics, partition_of
-from tests.producers.support import FakeMirror, balanced, read_all, topics_on
+from tests.producers.support import FakeMirror, balanced, read_all, shouted, topics_on
 from tests.services import KafkaAddress, free_port
 
 
@@ -104,11 +105,11 @@ def test_no_address_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_environment_is_told_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("SHADOWLANE_MIRROR__SAMPLE", "lots")
+    monkeypatch.setenv("SHADOWLANE_CAPTURE__SAMPLE", "lots")
     mirror = Mirror("shop", kafka="127.0.0.1:1")
     serve(mirror, 5)
     assert mirror.stats()["dropped"] == {"misconfigured": 5}
-    assert "SHADOWLANE_MIRROR__SAMPLE is 'lots'" in caplog.text
+    assert "SHADOWLANE_CAPTURE__SAMPLE is 'lots'" in caplog.text
 
 
 def test_kafka_that_takes_only_one_half(fake: FakeMirror) -> None:
@@ -124,11 +125,11 @@ def test_kafka_that_takes_only_one_half(fake: FakeMirror) -> None:
 
 
 def test_content_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, content=False)
+    fake = FakeMirror(monkeypatch, content="metadata")
     serve(fake.mirror, 1, size=77)
     request, served = fake.one()
-    assert request.body is None
-    assert (served.output, served.error, served.error_message) == ("", "no_content", "switched_off")
+    assert (request.body, request.without_content) == (None, "metadata")
+    assert (served.output, served.error, served.error_message) == ("", "no_content", "metadata")
     assert b"xxx" not in b"".join(value for _, _, value in fake.link.acknowledged)
 
 
@@ -218,12 +219,14 @@ def test_many_threads_lose_nothing(fake: FakeMirror) -> None:
     ("argument", "value"),
     [
         ("service", 5), ("service", ""), ("kafka", ["a:1"]), ("sample", 1.5), ("sample", "0.5"),
-        ("sample", float("nan")), ("redact", "yes"), ("buffer_bytes", 0), ("buffer_bytes", True),
+        ("sample", float("nan")), ("redact", "yes"), ("redact", "no.such:thing"), ("content", "some"),
+        ("per_second", 0), ("redact_timeout", 0), ("allow", "*@x"), ("deny", [""]), ("routes", {"/": {"x": 1}}),
+        ("routes", {"/": {"sample": 2}}), ("content", True), ("buffer_bytes", 0), ("buffer_bytes", True),
         ("client", "x"), ("enabled", "yes"), ("exit_timeout", -1),
     ],
 )  # fmt: skip
 def test_a_wrong_argument_is_told_at_once(argument: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"Mirror\({argument}=…\) is"):
+    with pytest.raises(ConfigError, match=rf"Mirror\({argument}=…\)"):
         Mirror(**{argument: value})
 
 
@@ -234,14 +237,24 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "SHADOWLANE_KAFKA__TOPIC_PREFIX": "p",
         "SHADOWLANE_KAFKA__CLIENT": '{"security.protocol": "SSL"}',
         "SHADOWLANE_MIRROR__ENABLED": "no",
-        "SHADOWLANE_MIRROR__SAMPLE": "0.25",
+        "SHADOWLANE_CAPTURE__SAMPLE": "0.25",
         "SHADOWLANE_MIRROR__BUFFER_BYTES": "1000",
-        "SHADOWLANE_MIRROR__CONTENT": "false",
+        "SHADOWLANE_CAPTURE__CONTENT": "metadata",
+        "SHADOWLANE_CAPTURE__ALLOW": '["*@example.com"]',
+        "SHADOWLANE_CAPTURE__ROUTES": '{"/admin*": {"sample": 0}}',
+        "SHADOWLANE_CAPTURE__REDACT": "tests.producers.support:shouted",
     }.items():
         monkeypatch.setenv(name, value)
     found = Mirror(sample=0.75).settings
     assert (found.service, found.kafka, found.topic_prefix) == ("shop", "k:9092", "p")
-    assert (found.enabled, found.sample, found.buffer_bytes, found.content) == (False, 0.75, 1000, False)
+    assert (found.enabled, found.buffer_bytes) == (False, 1000)
+    assert found.capture == Capture(
+        sample=0.75,
+        content="metadata",
+        redact=shouted,
+        allow=("*@example.com",),
+        routes={"/admin*": RouteRule(sample=0)},
+    )
     assert found.client == {"security.protocol": "SSL"}
 
 

@@ -24,12 +24,12 @@ from shadowlane.cli import EXIT_INTERRUPTED
 from shadowlane.cli.times import shown_time
 from shadowlane.errors import BrokerError, ConfigError
 from shadowlane.processors.kafka import ensure_topics
+from shadowlane.processors.outflow import outflow_of
 from shadowlane.producers.link import KafkaLink
 from shadowlane.producers.log import Log
 from shadowlane.producers.logs import FORMATS, MAPPED, Mapping
 from shadowlane.producers.logs.files import Source, find_sources
 from shadowlane.producers.logs.reading import Reading, Refused
-from shadowlane.producers.redaction import Redactor
 from shadowlane.producers.replay import Options, Pace, Replay, Told
 from shadowlane.producers.replay.forwarder import Forwarder
 from shadowlane.producers.replay.progress import Progress, load
@@ -68,7 +68,8 @@ def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
     mapping = Mapping(_yaml(asked.mapping)) if asked.mapping else None
     by_time = asked.speed is not None and len(sources) > 1
     state = asked.state or _beside(asked.files[0])
-    progress = _progress(asked, options, sources, state, by_time=by_time)
+    progress = _progress(settings, asked, options, sources, state, by_time=by_time)
+    outflow = outflow_of(settings)
     kafka = settings.kafka
     console = Console(stderr=True)
     with console.status(f"asking Kafka at {kafka.bootstrap_servers}"):
@@ -90,7 +91,7 @@ def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
         reading.skipped = skipped
         return reading
 
-    with closing(Forwarder(link, kafka.topics, Redactor(), buffer_bytes=BUFFER_BYTES)) as forwarder:
+    with closing(Forwarder(link, kafka.topics, outflow, buffer_bytes=BUFFER_BYTES)) as forwarder:
         pace = Pace(rate=asked.rate, speed=asked.speed)
         replay = Replay(read, forwarder, pace, options, progress, state)
         try:
@@ -108,6 +109,8 @@ def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
     if asked.state is None:
         replay.forget()
     _tell(settings, replay.told, skipped)
+    for reason, count in forwarder.without_content.items():
+        typer.echo(f"{count:,} of them went without their content ({reason}): nobody is asked them", err=True)
     if replay.told.refused:
         sys.exit(EXIT_REFUSED)
 
@@ -147,7 +150,13 @@ def _beside(first: Path) -> Path | None:
 
 
 def _progress(
-    asked: Asked, options: Options, sources: list[Source], state: Path | None, *, by_time: bool
+    settings: Settings,
+    asked: Asked,
+    options: Options,
+    sources: list[Source],
+    state: Path | None,
+    *,
+    by_time: bool,
 ) -> Progress:
     """Where an interrupted run came to, or the beginning."""
     fixed: dict[str, Any] = {
@@ -156,6 +165,7 @@ def _progress(
         "--service": options.service,
         "--route": options.route,
         "--now": options.now,
+        "capture": settings.capture.model_dump(mode="json"),
         "--rate": asked.rate if options.now else None,
         "--speed": asked.speed if options.now else "in order of time" if by_time else None,
     }
@@ -223,6 +233,8 @@ def _tell(settings: Settings, told: Told, skipped: Counter[str]) -> None:
     typer.echo(f"{told.sent:,} sent, {told.refused:,} refused", err=True)
     if told.before:
         typer.echo(f"{told.before:,} were sent before", err=True)
+    if told.sampled_out:
+        typer.echo(f"{told.sampled_out:,} left out: not in the sample (capture.sample)", err=True)
     if told.repeated:
         typer.echo(f"{told.repeated:,} left out: the ID of another one before them", err=True)
     for name, count in skipped.items():

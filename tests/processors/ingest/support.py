@@ -15,7 +15,7 @@ import pytest
 from shadowlane.processors.ingest.service import IngestService
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import Done
-from shadowlane.schemas.config import Settings
+from shadowlane.schemas.config import Capture, Settings
 from shadowlane.schemas.topics import Topics
 from tests.producers.support import Sent
 from tests.services import free_port
@@ -56,6 +56,9 @@ class FakeProducer:
 
 
 FAKES: list[FakeProducer] = []
+
+
+_CAPTURE = Capture()
 
 
 class Running:
@@ -132,9 +135,12 @@ class Running:
         await self.service.run()
 
 
-def settings_of(kafka: str = "", prefix: str = "shadowlane", **ingest: Any) -> Settings:
+def settings_of(
+    kafka: str = "", prefix: str = "shadowlane", capture: Capture = _CAPTURE, **ingest: Any
+) -> Settings:
     return Settings.model_validate(
         {
+            "capture": capture,
             "kafka": {"bootstrap_servers": kafka, "topic_prefix": prefix},
             "ingest": {"port": free_port(), **ingest},
             "envelope": {"linger_ms": 1},

@@ -10,7 +10,9 @@ import pytest
 
 from shadowlane.errors import BrokerError, ConfigError
 from shadowlane.processors.ingest import run
-from shadowlane.schemas.config import Settings
+from shadowlane.processors.outflow import outflow_of
+from shadowlane.producers.capture import TOKEN_KEY
+from shadowlane.schemas.config import Capture, CaptureRoute, Settings
 from shadowlane.schemas.topics import Topics
 from tests.processors.ingest.support import TOKEN, on_a_fake, on_kafka, sent
 from tests.producers.support import read_all
@@ -194,7 +196,7 @@ def test_what_kafka_has_not_acknowledged_at_the_end_is_dropped(monkeypatch: pyte
 
 
 def test_sampling_sticks_to_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    with on_a_fake(monkeypatch, sample=0.5) as (running, fake):
+    with on_a_fake(monkeypatch, capture=Capture(sample=0.5)) as (running, fake):
         both = [exchange(n, key=f"k{n % 50}") for n in range(100)]
         status, _, said = running.post(PATH, both)
         assert status == 202
@@ -244,3 +246,36 @@ def test_what_can_not_be_redacted_never_goes_out_as_it_is(
             running.post(PATH, exchange(request={"a": deep}))
     assert fake.sent
     assert not [line for _, _, line in fake.sent if b"bob@" in line]
+
+
+def test_what_goes_out_is_as_the_mirror_would_let_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_KEY, "of the tests, no secret")
+    capture = Capture(
+        routes={
+            "/h": CaptureRoute(content="hashed"),
+            "/m": CaptureRoute(content="metadata"),
+            "/n": CaptureRoute(sample=0),
+        }
+    )
+    with on_a_fake(monkeypatch, capture=capture) as (running, fake):
+        routes = ("/r", "/h", "/m", "/n")
+        _, _, said = running.post(PATH, [exchange(n, route=route) for n, route in enumerate(routes)])
+        figures = running.figures()
+    assert [(result["status"], result.get("without_content")) for result in said["results"]] == [
+        *(("mirrored", None), ("mirrored", "hashed")),
+        *(("mirrored", "metadata"), ("sampled_out", None)),
+    ]
+    assert [figures[f"without_content_requests_total.{why}"] for why in ("hashed", "metadata")] == [1, 1]
+    assert {r.route: r.without_content for r in sent(fake).requests} == {
+        "/r": "",
+        "/h": "hashed",
+        "/m": "metadata",
+    }
+
+
+def test_hashing_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_KEY, raising=False)
+    with pytest.raises(ConfigError, match=f"{TOKEN_KEY} is not set"):
+        outflow_of(Settings(capture=Capture(content="hashed")))
+    with pytest.raises(ConfigError, match=r"capture\.redact"):
+        outflow_of(Settings(capture=Capture(redact="nowhere:redact")))

@@ -116,6 +116,12 @@ def test_where_there_is_a_question(protocol: str, body: Any, failure: Failure | 
     assert (refused[0] if refused else None) == failure
 
 
+def test_nobody_is_asked_from_tokens() -> None:
+    hashed = request({"messages": [{"role": "[text#abcdefghij]"}]})
+    hashed.without_content = "hashed"
+    assert without_question(hashed) == (Failure.NO_CONTENT, "mirrored without its content: hashed")
+
+
 @pytest.mark.parametrize(
     ("kind", "protocol"),
     [("openai", "json"), ("openai", "call"), ("anthropic", "json"), ("openai", "new.api")],

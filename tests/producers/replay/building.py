@@ -1,14 +1,14 @@
 """A replay on a link that is no Kafka."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from shadowlane.producers.capture import Capture
 from shadowlane.producers.logs.files import find_sources
 from shadowlane.producers.logs.reading import Reading, Refused
-from shadowlane.producers.redaction import Redactor
+from shadowlane.producers.outflow import Outflow
 from shadowlane.producers.replay import Options, Pace, Replay
 from shadowlane.producers.replay.forwarder import Forwarder
 from shadowlane.producers.replay.progress import Progress
@@ -39,11 +39,11 @@ class Run:
         state: Path | None = None,
         pace: Pace | None = None,
         link: FakeLink | None = None,
-        redact: bool | Callable[[bytes], bytes] = True,
+        capture: Capture | None = None,
         **options: Any,
     ) -> None:
         self.link = link or FakeLink()
-        self.forwarder = Forwarder(self.link, Topics(), Redactor(redact), buffer_bytes=50_000)
+        self.forwarder = Forwarder(self.link, Topics(), Outflow(capture or Capture()), buffer_bytes=50_000)
         self.progress = progress or Progress(options={}, instance="replay-1", started=STARTED)
         sources = find_sources([path])
         self.replay = Replay(

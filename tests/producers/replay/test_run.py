@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shadowlane.errors import BrokerError, ConfigError
+from shadowlane.producers.capture import Capture
 from shadowlane.producers.replay import Pace
 from shadowlane.producers.replay.progress import Progress, load, save
 from shadowlane.schemas.topics import Topics
@@ -77,6 +78,21 @@ def test_it_is_redacted(tmp_path: Path) -> None:
     sent = Run(put(tmp_path / "log", line("mail bob@example.com", ts=TS))).sent()
     assert sent.requests[0].body["messages"][0]["content"] == "mail [email]"
     assert sent.served[0].output == "mail [email]"
+
+
+def test_it_lets_out_what_the_settings_say(tmp_path: Path) -> None:
+    path = put(tmp_path / "log", *(line(f"mail bob@example.com {n}", ts=TS, key=f"k{n}") for n in range(40)))
+    run = Run(path, capture=Capture(content="metadata", sample=0.5, per_second=1))
+    sent = run.sent()
+    assert {(r.body, r.without_content) for r in sent.requests} == {(None, "metadata")}
+    assert sent.rows == {
+        "eligible": 40,
+        "mirrored": len(sent.requests),
+        "sampled_out": 40 - len(sent.requests),
+    }
+    assert 5 < len(sent.requests) < 35, "by key; a cap by the second is none of a replay's"
+    assert run.replay.told.sampled_out == 40 - len(sent.requests)
+    assert run.forwarder.without_content == {"metadata": len(sent.requests)}
 
 
 class Dying(FakeLink):
