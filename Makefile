@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test clients check faults soak bench format clean
+.PHONY: help demo test clients check faults soak bench redaction format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests, on the embedded servers and on Apache Kafka (TESTS=tests/contract runs a part)"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   lint, types, layers"
 	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
 	@echo "make soak    half an hour at a steady rate with faults sprinkled in (SOAK_MINUTES=30, SOAK_RATE=20, BROKER=kafka)"
+	@echo "make redaction  what redaction finds of the planted secrets, into docs/redaction.md"
 	@echo "make bench   the benchmarks (BENCH_JSON=FILE writes them as JSON)"
 
 $(STAMP): pyproject.toml setup.py
@@ -74,6 +75,9 @@ CAPTURE_ENVS := $(CAPTURES:%=.venv-captures/%/.tried)
 
 bench: $(STAMP) $(PEERS)/.installed $(CAPTURE_ENVS)
 	BENCH_PEERS=$(PEERS)/bin/python BENCH_CAPTURES=.venv-captures $(BIN)/python benchmarks/run.py $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
+redaction: $(STAMP)
+	$(BIN)/python -m benchmarks.redaction --docs
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

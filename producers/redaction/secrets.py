@@ -36,18 +36,27 @@ _TOKEN = re.compile(
     r"|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}"  # Google
     r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dop_v1_[a-f0-9]{40,}"
     r"|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"  # SendGrid
+    r"|SK[0-9a-f]{32}(?![0-9A-Za-z])"  # Twilio
+    r"|gsk_[A-Za-z0-9]{30,}|pplx-[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}"  # models
+    r"|shp(?:at|ca|pa|ss)_[a-f0-9]{32}|dckr_pat_[A-Za-z0-9_-]{20,}|lin_api_[A-Za-z0-9]{30,}"
+    r"|gls?[ac]_[A-Za-z0-9+/=_-]{20,}|NRAK-[A-Z0-9]{20,}|sbp_[a-f0-9]{40}"
+    r"|(?<=\d:)AA[A-Za-z0-9_-]{32,35}(?![A-Za-z0-9_-])"  # Telegram's bots; the number before is public
+    r"|dapi[a-f0-9]{32}|hvs\.[A-Za-z0-9_-]{24,}"  # Databricks, Vault
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
     r")"
 )
 # By a character that each of them has: where it is missing, none of them is there.
 _TOKEN_STARTS = {
-    "-": ("sk-", "glpat-", "xox", "xapp-", "GOCSPX-", "pypi-"),
+    "-": ("sk-", "glpat-", "xox", "xapp-", "GOCSPX-", "pypi-", "pplx-", "xai-", "NRAK-"),
     "_": (
         *("k_live_", "k_test_", "whsec_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-        *("hf_", "npm_", "dop_v1_"),
+        *("hf_", "npm_", "dop_v1_", "gsk_", "r8_", "shpat_", "shpca_", "shppa_", "shpss_", "dckr_pat_"),
+        *("lin_api_", "glsa_", "glc_", "sbp_"),
     ),
-    ".": ("ya29.", "SG.", "eyJ"),
-    "A": ("AKIA", "ASIA", "AROA", "AIDA", "AIza"),
+    ".": ("ya29.", "SG.", "eyJ", "hvs."),
+    "K": ("SK",),
+    "p": ("dapi",),
+    "A": ("AKIA", "ASIA", "AROA", "AIDA", "AIza", "AA"),
 }
 _TOKEN_SHORTEST = 15  # xoxb-0123456789
 _LONG = "x" * _TOKEN_SHORTEST
@@ -73,7 +82,8 @@ def _may_hold_token(look: Look) -> bool:
 _SLACK_HOOK = re.compile(r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{8,}")
 
 _AUTHORIZATION = re.compile(
-    r"(?<![A-Za-z0-9])(?i:(bearer)[ \t]{1,8}(?=[A-Za-z._~+/=-]{0,40}\d)|(authorization:?[ \t]{0,8}basic)[ \t]{1,8})"
+    r"(?<![A-Za-z0-9])(?i:(bearer)[ \t]{1,8}(?=[A-Za-z._~+/=-]{0,40}\d)"
+    r"|(authorization[\"']?:?[ \t]{0,8}[\"']?basic)[ \t]{1,8})"
     r"(?P<login>[A-Za-z0-9._~+/=-]{12,})"
 )
 
@@ -93,14 +103,16 @@ _URL_LOGIN = re.compile(r"(?<=://)[^\s/:@\[\]\"'<>]{1,200}:[^\s/@\"'<>]{1,200}(?
 
 _ASSIGNED = re.compile(
     r"(?<![A-Za-z0-9$])(?P<name>(?:[A-Za-z0-9]{1,30}[_.-]){0,4}"
-    r"(?i:password|passwd|passphrase|pwd|secret(?:[_ -]?(?:access[_ -]?)?key)?|api[_ -]?key|access[_ -]?key"
+    r"(?:[a-z0-9]{1,30}(?=[A-Z]))?"  # camelCase
+    r"(?i:password|passwd|passphrase|pwd|secret(?:[_ -]?(?:access[_ -]?)?key)?|api[_ -]?key"
+    r"|(?:shared[_ -]?)?access[_ -]?key|account[_ -]?key"
     r"|private[_ -]?key|(?:access|auth|refresh|session|bearer)[_ -]?token|token))"
     r"(?P<between>[\"']?[ \t]{0,8}(?P<sign>=|:|(?i:is))[ \t]{0,8}[\"']?)"
     r"(?P<value>[^\s\"',;&<>\\]{4,})"
 )
 _ASSIGNED_WORDS = ("passw", "passphr", "pwd", "secret", "key", "token")
 _NAME_ENDS = ("password", "passwd", "passphrase", "pwd", "secret", "key", "token")
-_OF_KEYS = ("secret", "api", "access", "private")
+_OF_KEYS = ("secret", "api", "access", "private", "account")
 _FEW = 8  # signs in a kilobyte
 
 
@@ -124,6 +136,8 @@ def _follows_name(parts: list[str]) -> bool:
 
 
 _PROSE = re.compile(r"[A-Za-z]+[.:!?)]*")
+_PLACEHOLDER = re.compile(r"_[A-Za-z]+|(?i:your)[_-][A-Za-z_-]+|\$\{?[A-Za-z_]+\}?")
+"""A name in code, or what stands for a secret in an example."""
 
 
 def _assigned(match: re.Match[str], mark: Mark) -> str:
@@ -132,7 +146,7 @@ def _assigned(match: re.Match[str], mark: Mark) -> str:
         return match.group()
     if match["sign"] not in "=:" and not re.search(r"\d", match["value"]):
         return match.group()
-    if MARKED.fullmatch(match["value"]):
+    if MARKED.fullmatch(match["value"]) or _PLACEHOLDER.fullmatch(match["value"]):
         return match.group()
     return f"{match['name']}{match['between']}{mark('secret', match['value'])}"
 

@@ -60,8 +60,8 @@ PLANTED: list[tuple[str, str, str]] = [
     ("login", "postgres://admin:pa55word@db.example.com/x", "pa55word"),
     ("private key", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAB==\n-----END RSA PRIVATE KEY-----", "MIIE"),
     ("private key", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNza", "b3Bl"),
-    # Known to be missed: no form to go by.
     ("phone", "ring 020 7946 0958", "7946"),
+    # Known to be missed: no form to go by.
     ("phone", "0171 1234567", "1234567"),
     ("secret", "the passphrase: open sesame", "sesame"),
     ("ssn", "social security number 123456789", "123456789"),

@@ -99,7 +99,6 @@ def test_what_is_found_and_what_is_missed() -> None:
         print(f"{kind:12} {count - per_kind_missed[kind]} of {count}")
     print(f"recall {1 - len(missed) / len(PLANTED):.1%} of {len(PLANTED)}")
     assert [text for _, text in missed] == [
-        "ring 020 7946 0958",
         "0171 1234567",
         "the passphrase: open sesame",
         "social security number 123456789",
@@ -112,7 +111,7 @@ def test_what_is_left_alone(text: str) -> None:
     assert redact_text(text) == text
 
 
-@pytest.mark.parametrize(("kind", "text", "part"), PLANTED[:-5])
+@pytest.mark.parametrize(("kind", "text", "part"), PLANTED[:-4])
 def test_a_secret_is_found_inside_a_sentence_and_inside_json(kind: str, text: str, part: str) -> None:
     assert part not in redact_json({"messages": [{"content": text}]})["messages"][0]["content"]
     if text[0] != "{":
@@ -167,7 +166,7 @@ def test_what_saves_work_saves_no_secret(text: str) -> None:
     assert redact_text(text) == (expected if len(text) >= 6 else text)
 
 
-@pytest.mark.parametrize(("kind", "text", "part"), PLANTED[:-5])
+@pytest.mark.parametrize(("kind", "text", "part"), PLANTED[:-4])
 def test_what_is_found_has_one_of_the_characters_that_are_looked_for_first(
     kind: str, text: str, part: str
 ) -> None:
@@ -223,5 +222,7 @@ def test_only_numbers_with_the_check_digit_are_cards(number: int) -> None:
     text = str(number)
     digits = [int(c) for c in text]
     total = sum(sum(divmod(d * 2, 10)) if i % 2 == 0 else d for i, d in enumerate(digits))
-    is_card = total % 10 == 0 and (text[0] in "3456" or text[:2] in ("22", "23", "24", "25", "26", "27"))
+    networks = ("4", "6", "35", "36", "38", "39", *"50 51 52 53 54 55 56 57 58 22 23 24 25 26 27".split())
+    is_network = text.startswith((*networks, "300", "301", "302", "303", "304", "305"))
+    is_card = total % 10 == 0 and is_network
     assert (redact_text(f"number {text}.") == "number [card].") == is_card

@@ -1,0 +1,1 @@
+"""How well redaction finds what was planted: ``python -m benchmarks.redaction``."""
