@@ -8,7 +8,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.sampling import DEFAULT_SALT
@@ -139,8 +139,7 @@ def _own(value: Any, where: str) -> Own:
             ) from exc
     if not callable(value):
         raise ConfigError(f"{where} is {value!r}: it must be {wanted}")
-    own: Own = value
-    return own
+    return cast(Own, value)
 
 
 def _is_number(value: Any) -> bool:
