@@ -30,6 +30,9 @@ _NOT_PARAMETERS = frozenset(
     }
 )
 _TOOLS = ("tools", "functions")
+_SAID = ("messages", "input", "system", "instructions", *_TOOLS)
+_DIGITS = 12
+_NOT_ITS_OWN = _NOT_PARAMETERS.union(_TOOLS)
 _SYSTEM = ("system", "developer")
 _EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
 _EXACT = 2**53  # from here on not every integer has a float of its own
@@ -51,17 +54,27 @@ def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
         return ""
     if protocol not in _APIS:
         return ""
-    parameters = _parameters(body)
-    if protocol != _APIS[0]:
-        parameters[""] = protocol  # no parameter is called that
-    tools = [parameters.pop(name) for name in _TOOLS if name in parameters]
-    prints = _digest(_json(parameters))
+    prints = _of_parameters(body, protocol)
+    tools = [body[name] for name in _TOOLS if body.get(name) is not None]
     prompt = _prompt(body, protocol)
     if not (prompt or tools):
         return prints
     told = _digest("\n".join(prompt).encode("utf-8", "surrogatepass")) if prompt else ""
     offered = _digest(_json([_offered(each) for each in tools])) if tools else ""
     return f"{prints}-{told}-{offered}".rstrip("-")
+
+
+def fingerprint_beside(body: Any, protocol: str, other: Any, of_other: str) -> str:
+    """`fingerprint` of a body that was made of ``other``, a request of the same API whose own is ``of_other``.
+
+    Where both have the very same prompt and tools, these are not read again.
+    """
+    if not of_other or not isinstance(body, dict) or not isinstance(other, dict):
+        return fingerprint(body, protocol)
+    for name in _SAID:
+        if body.get(name) is not other.get(name):
+            return fingerprint(body, protocol)
+    return _of_parameters(body, protocol) + of_other[_DIGITS:]
 
 
 def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -120,9 +133,16 @@ def _function(tool: Any) -> Any:
     return [about.get("name"), about.get("description") or None, None if schema == _EMPTY else schema]
 
 
+def _of_parameters(body: Mapping[str, Any], protocol: str) -> str:
+    parameters = {key: value for key, value in body.items() if key not in _NOT_ITS_OWN and value is not None}
+    if protocol != _APIS[0]:
+        parameters[""] = protocol  # no parameter is called that
+    return _digest(_json(parameters))
+
+
 @lru_cache(256)  # a service asks in few ways
 def _digest(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()[:12]
+    return hashlib.sha256(text).hexdigest()[:_DIGITS]
 
 
 def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:

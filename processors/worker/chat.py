@@ -44,9 +44,8 @@ def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...
         body, left_out = translate(body, request.protocol, version.protocol)
     elif request.protocol not in APIS:
         return body, ()
-    body = dict(body)
-    left_out += take_out(body, version.protocol or request.protocol)
     body = changed(body, version)
+    left_out += take_out(body, version.protocol or request.protocol, version.overrides)
     body.pop("stream_options", None)
     body["stream"] = False
     return body, left_out

@@ -81,18 +81,22 @@ def side_effect(body: Any, protocol: str, allowed: Collection[str] = ()) -> str:
     return ""
 
 
-def take_out(body: dict[str, Any], protocol: str) -> tuple[str, ...]:
+def take_out(body: dict[str, Any], protocol: str, wanted: Collection[str] = ()) -> tuple[str, ...]:
     """Takes out of a request, in place, what the provider would do beside answering; names what was asked for.
+
+    What is ``wanted`` by name stays.
 
     Nothing of production's is stored a second time, and nothing runs on in the background. ``store`` is not named: it
     says nothing to the model.
     """
-    if protocol == _RESPONSES:
-        body["store"] = False  # the default is to store it
-        if body.pop("background", None):
+    if protocol == _CHAT:
+        if body.get("store") and "store" not in wanted:
+            body["store"] = False
+    elif protocol == _RESPONSES:
+        if "store" not in wanted:
+            body["store"] = False  # the default is to store it
+        if "background" not in wanted and body.pop("background", None):
             return ("background",)
-    elif protocol == _CHAT and body.get("store"):
-        body["store"] = False
     return ()
 
 

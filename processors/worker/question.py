@@ -18,7 +18,7 @@ from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.producers.ids import valid_request_id
 from shadowlane.schemas.answers import Answer
 from shadowlane.schemas.events import Failure, MirroredRequest, Response, copied
-from shadowlane.schemas.fingerprint import fingerprint
+from shadowlane.schemas.fingerprint import fingerprint, fingerprint_beside
 from shadowlane.schemas.marks import REQUEST
 from shadowlane.schemas.requests import UntranslatableError
 
@@ -99,7 +99,11 @@ class Question:
                 response.request, response.served_fingerprint = request.body, ""
             return cls(target, protocol, b"", response, Attempt(failure=refused[0], message=refused[1]))
         payload = orjson.dumps(body)
-        response.fingerprint = fingerprint(body, protocol)
+        response.fingerprint = (
+            fingerprint_beside(body, protocol, request.body, response.served_fingerprint)
+            if protocol == request.protocol
+            else fingerprint(body, protocol)
+        )
         response.left_out = list(left_out)
         response.request = orjson.Fragment(payload)
         return cls(target, protocol, payload, response, most_tokens=_most_tokens(body))

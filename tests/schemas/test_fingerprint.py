@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.schemas.fingerprint import differences, fingerprint
+from shadowlane.schemas.fingerprint import differences, fingerprint, fingerprint_beside
 from shadowlane.schemas.requests import translate
 
 scalars = (
@@ -123,6 +123,17 @@ def test_prompt_and_tools_have_the_same_digits_in_every_api(protocol: str) -> No
         assert parts(translated, protocol)[1:] == parts(body)[1:]
         back, _ = translate(translated, protocol, "openai.chat")
         assert parts(back)[1:] == parts(body)[1:]
+
+
+@given(bodies, bodies, st.sets(st.sampled_from(["tools", "messages", "temperature"])))
+def test_what_two_bodies_share_is_not_read_twice_and_nothing_else(
+    one: dict[str, Any], two: dict[str, Any], shared: set[str]
+) -> None:
+    made = two | {name: one[name] for name in shared & one.keys()}
+    found = fingerprint_beside(made, "openai.chat", one, fingerprint(one))
+    assert found == fingerprint(made)
+    agent = ASKED | {"temperature": 1}
+    assert fingerprint_beside(agent, "openai.chat", ASKED, fingerprint(ASKED)) == fingerprint(agent)
 
 
 @pytest.mark.parametrize("protocol", ["openai.chat", "openai.responses", "anthropic.messages"])

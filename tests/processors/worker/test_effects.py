@@ -115,6 +115,7 @@ def test_an_item_that_the_provider_keeps_is_refused() -> None:
 def test_nothing_of_productions_is_stored_a_second_time(
     protocol: str, body: dict[str, Any], after: dict[str, Any], left_out: tuple[str, ...]
 ) -> None:
+    assert take_out(body | {}, protocol, ["store", "background"]) == ()
     assert take_out(body, protocol) == left_out
     assert body == after
 
