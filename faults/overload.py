@@ -221,7 +221,8 @@ def _until_full(case: Case, make_room: Callable[[], None]) -> None:
 
 
 def all_but_the_dropped(case: Case, report: dict[str, Any]) -> str:
-    """The service felt nothing; what was dropped is counted by reason, alike everywhere; all else is scored."""
+    """The service felt nothing; what was dropped is counted by reason, alike everywhere; all else is scored, but for
+    those of which Kafka has taken one half as it began to refuse: they are mirrored, and end as unpaired."""
     traffic, ledger = case.traffic, report["ledger"]
     assert isinstance(traffic, Traffic)
     case.exact(report)
@@ -236,7 +237,9 @@ def all_but_the_dropped(case: Case, report: dict[str, Any]) -> str:
     }
     if not dropped or stats["dropped"] != told_by or metric != told_by:
         raise PromiseBrokenError(f"dropped: mirror {stats['dropped']}, /metrics {metric}, ledger {told_by}")
-    if traffic.failed or ledger["scored"] != traffic.sent - dropped or report["verdict"] != "promote":
+    taken = ledger["scored"] + ledger["unpaired"]
+    few = ledger["unpaired"] <= dropped
+    if traffic.failed or not few or taken != traffic.sent - dropped or report["verdict"] != "promote":
         raise PromiseBrokenError(f"{traffic.failed} calls failed, {report['verdict']}, ledger {ledger}")
     after = dropped - case.evidence["dropped_by_then"]
     if ledger["scored"] <= case.evidence["full_at"]:
@@ -244,9 +247,11 @@ def all_but_the_dropped(case: Case, report: dict[str, Any]) -> str:
             f"nothing was mirrored once there was room: {ledger}, {after} dropped after it"
         )
     calls = sorted(traffic.took)
+    halves = f", {ledger['unpaired']} unpaired, with one half taken" if ledger["unpaired"] else ""
     free, full = ([s for n, s in calls if low <= n < high] for low, high in _halves(case))
     return (
-        f"{ledger['scored']} of {traffic.sent} scored, {dropped} dropped ({_reasons(told_by)}), promote; "
+        f"{ledger['scored']} of {traffic.sent} scored, {dropped} dropped ({_reasons(told_by)})"
+        f"{halves}, promote; "
         f"a call took {_took(free)} before, {_took(full)} while it was full"
     )
 
