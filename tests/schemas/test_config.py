@@ -193,3 +193,12 @@ def test_the_candidates_key_is_read_from_the_environment_alone(
         candidate.api_key()
     monkeypatch.setenv("SHADOW_KEY", "k")
     assert candidate.api_key() == "k"
+
+
+def test_noise_needs_to_know_where_the_stable_version_is(tmp_path: Path) -> None:
+    stable = "    stable: {model: a}\n"
+    with pytest.raises(ConfigError, match=r"stable\.base_url does not say where: give it"):
+        load(write(tmp_path, GOOD + "    noise: {rate: 0.05}\n"))
+    asked = GOOD.replace(stable, '    stable: {model: a, base_url: "http://models/v1"}\n')
+    epochs = {load(write(tmp_path, f"{asked}    noise: {{rate: {n}}}\n")).rollouts[0].epoch for n in (0, 0.5)}
+    assert len(epochs) == 1  # what is shown alone begins no new epoch
