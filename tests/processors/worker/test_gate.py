@@ -117,11 +117,10 @@ def test_four_workers_and_kills_do_not_spend_a_cent_more_than_the_budget(
         "match": {"service": "s"},
         "stable": {"model": "old"},
         "candidate": {"base_url": candidate.base_url, "model": "new"},
-        "budget": {"rollout": {"dollars": 1.0}, "max_output_tokens": 10},
+        "budget": {"rollout": {"dollars": 0.3}, "max_output_tokens": 5},
     }
-    prices = {
-        "new": {"input": 1000, "output": 1000}
-    }  # of ten tokens, which each answer says it took: one cent
+    # Each answer says that it took three tokens: 0.3 cents, of 0.5 that are reserved.
+    prices = {"new": {"input": 0, "output": 1000}}
     scene = stage(rollouts=[rollout], prices=prices, worker={"concurrency": 3}, partitions=4)
     scene.write(*(request(f"q{number}", "slow") for number in range(250)), one_by_one=True)
     workers = [scene.start() for _ in range(4)]
@@ -131,8 +130,8 @@ def test_four_workers_and_kills_do_not_spend_a_cent_more_than_the_budget(
         scene.start()
     scene.read_until(lambda: len(scene.responses) == 250)
     assert set(errors(scene).values()) == {"", "over_budget"}
-    # What the killed ones had taken is gone with them: seven cents, which it may cost, for each call under way.
-    assert 100 - 2 * (3 * 7 + 2) - 8 <= candidate.calls.total() <= 100
+    # What the killed ones had taken is gone with them, and the rest of each may be too little for one more call.
+    assert 50 <= candidate.calls.total() <= 100
     told = {r[0].error_message for r in scene.responses.values() if r[0].error == "over_budget"}
     assert told == {"the budget: the rollout is used up"}
 
