@@ -25,6 +25,14 @@ from shadowlane.schemas.answers.answer import (
 )
 
 _CALLS = ("function_call", "custom_tool_call")
+# Tools of the service's that have no name but their type, and what is asked of them.
+_TYPED = {
+    "computer_call": "computer",
+    "local_shell_call": "local_shell",
+    "shell_call": "shell",
+    "apply_patch_call": "apply_patch",
+}
+_ASKED = ("action", "actions", "operation")
 _CUT = {"max_output_tokens": LENGTH, "content_filter": FILTERED}
 
 
@@ -85,6 +93,9 @@ def _take(found: Answer, response: dict[str, Any]) -> None:
             output += [string(part.get("text")) or string(part.get("refusal")) for part in parts]
         elif item.get("type") in _CALLS:
             found.tool_calls.append(_call(item))
+        elif (name := _TYPED.get(string(item.get("type")))) is not None:
+            asked = {key: item[key] for key in _ASKED if key in item}
+            found.tool_calls.append({"name": name, "arguments": json_text(asked)})
     found.output = "".join(output)
     found.model = string(response.get("model")) or found.model
     usage = as_object(response.get("usage"))

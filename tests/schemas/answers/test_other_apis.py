@@ -157,3 +157,34 @@ def test_no_json_whatever_raises(protocol: str, values: list[Any]) -> None:
     assert all(isinstance(text, str) for call in found.tool_calls for text in call.values())
     for value in values:
         assert isinstance(reader.whole(json.dumps(value).encode()).output, str)
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "arguments"),
+    [
+        (
+            {"type": "computer_call", "action": {"type": "click", "x": 1}},
+            "computer",
+            {"action": {"type": "click", "x": 1}},
+        ),
+        (
+            {"type": "local_shell_call", "action": {"command": ["ls"]}},
+            "local_shell",
+            {"action": {"command": ["ls"]}},
+        ),
+        ({"type": "shell_call", "action": {"commands": ["ls"]}}, "shell", {"action": {"commands": ["ls"]}}),
+        (
+            {"type": "apply_patch_call", "operation": {"path": "a"}},
+            "apply_patch",
+            {"operation": {"path": "a"}},
+        ),
+    ],
+)
+def test_a_tool_that_is_known_by_its_type_is_called(
+    item: dict[str, Any], name: str, arguments: dict[str, Any]
+) -> None:
+    others = [{"type": "web_search_call", "status": "completed"}, {"type": "reasoning", "summary": []}]
+    document = {"model": "m", "status": "completed", "output": [*others, item | {"id": "1", "call_id": "2"}]}
+    found = READERS["openai.responses"].whole(json.dumps(document).encode())
+    assert (found.complete, found.finish_reason) == (True, "tool_calls")
+    assert [(call["name"], json.loads(call["arguments"])) for call in found.tool_calls] == [(name, arguments)]
