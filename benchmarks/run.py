@@ -24,6 +24,7 @@ BENCHMARKS = {
     "pairing": "pairs a second through Faust, beside quixstreams, bytewax, a plain loop and the orjson floor",
     "store": "rows a second into the store",
     "sink": "the sink from Kafka to the store, beside a bare insert of the same rows as columns",
+    "ingest": "exchanges posted to ingest, beside an endpoint that hands bodies to Kafka as they are",
     "worker": "candidate calls a second, beside a bare aiohttp loop and the openai SDK's",
     "latency": "from a request's end to its row in the store",
     "detection": "pairs until a change is detected, beside Wald's test",

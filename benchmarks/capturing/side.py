@@ -85,9 +85,9 @@ def _figures(took: list[float], thread: float, cpu: float) -> Block:
 
 
 def memory(capture: str, arm: str, url: str, sink: str) -> float:
-    """The process's peak after a thousand calls, half of them streams, MiB."""
+    """The process's peak after 400 calls, half of them streams, MiB."""
     chosen = CAPTURES[capture](url, sink)[arm]
-    for _ in range(10):
+    for _ in range(4):
         chosen.ready()
         for _ in range(50):
             chosen.whole()

@@ -20,7 +20,7 @@ from tests.producers.support import FakeLink, Sent
 
 RECORDED = "CLIENT_QUESTION" in os.environ
 """Models answer whole or streamed, as they are asked, and not by scripts of their own."""
-NOT_RECORDED = ("azure", "gated", "a_gated", "a_cancelled")
+NOT_RECORDED = ("azure", "a_azure", "gated", "a_gated", "a_cancelled")
 
 Way = Callable[[str, Note], Any]
 

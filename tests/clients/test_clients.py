@@ -19,6 +19,7 @@ from tests.examples.running import run_example
 from tests.producers.model_server import OTHER_APIS, TEXT, Server, model_server
 from tests.services import free_ports
 
+pytestmark = pytest.mark.timeout(1200)  # hundreds of scenarios each, in a process of its own
 ROOT = Path(__file__).parents[2]
 WHOLE = ["plain", "calls", "gzip", "garbage", "bad", "throttled", "down", "cut-plain", "hang"]
 STREAMS = ["stream", "stream-split", "stream-gzip", "stream-calls", "stream-error", "stream-undone"]

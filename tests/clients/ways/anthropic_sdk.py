@@ -77,6 +77,26 @@ def ways(url: str, mirror: Mirror | None) -> dict[str, Callable[[str, Note], Any
             note(event.type)
             urllib.request.urlopen(f"{url}/go").close()
 
+    def beta_stream(model: str, note: Note) -> None:
+        kind = made(anthropic.Anthropic, model).beta.messages
+        with kind.stream(model=model, **ASK) as events:
+            for event in events:
+                note(event.type)
+
+    def text_stream(model: str, note: Note) -> None:
+        with sync(model).stream(model=model, **ASK) as events:
+            for text in events.text_stream:
+                note(text)
+
+    async def a_raw(model: str, note: Note) -> None:
+        answer = await a_sync(model).with_raw_response.create(model=model, **ASK)
+        note(answer.status_code, answer.content)
+
+    async def a_gated(model: str, note: Note) -> None:
+        async for event in await a_sync(model).create(model=model, stream=True, **ASK):
+            note(event.type)
+            await asyncio.to_thread(lambda: urllib.request.urlopen(f"{url}/go").close())
+
     async def a_whole(model: str, note: Note) -> None:
         note((await a_sync(model).create(model=model, **ASK)).model_dump_json())
 

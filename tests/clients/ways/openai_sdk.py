@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import openai
+import pydantic
 
 from shadowlane.producers import Mirror
 from tests.clients.note import QUESTION, Note
@@ -14,13 +15,21 @@ MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 ASK: dict[str, Any] = {"messages": MESSAGES, "temperature": 0.3}
 
 
+class Place(pydantic.BaseModel):
+    """What a model is asked for."""
+
+    city: str
+
+
 def fits(way: str, model: str) -> bool:
     if model == "hang":
         return way in ("whole", "a_whole", "a_cancelled")
     if model.startswith("gated-"):
         return way in ("gated", "a_gated")
     if model.removeprefix("cut-").startswith("responses"):
-        return way.startswith("responses") and ("stream" in model) == (way != "responses")
+        return way in ("responses_async", "responses_raw") or (
+            way.startswith("responses") and ("stream" in model) == (way != "responses")
+        )
     if "gated" in way or way == "a_cancelled" or way.startswith("responses"):
         return False
     streaming = "stream" in way or "helper" in way or "stopped" in way
@@ -56,6 +65,21 @@ def ways(url: str, mirror: Mirror | None) -> dict[str, Callable[[str, Note], Any
         )
         note(client.chat.completions.create(model=model, **ASK).model_dump_json())
 
+    async def a_azure(model: str, note: Note) -> None:
+        client = made(
+            openai.AsyncAzureOpenAI(azure_endpoint=url.removesuffix("/v1"), api_version="1", **options(model))
+        )
+        note((await client.chat.completions.create(model=model, **ASK)).model_dump_json())
+
+    def parsed(model: str, note: Note) -> None:
+        answer = sync(model).chat.completions.parse(model=model, response_format=Place, **ASK)
+        note(answer.model_dump_json())
+
+    def beta_helper_stream(model: str, note: Note) -> None:
+        with sync(model).beta.chat.completions.stream(model=model, **ASK) as events:
+            for event in events:
+                note(event.type)
+
     def stream(model: str, note: Note) -> None:
         with sync(model).chat.completions.create(model=model, stream=True, **ASK) as parts:
             text = ""
@@ -81,6 +105,18 @@ def ways(url: str, mirror: Mirror | None) -> dict[str, Callable[[str, Note], Any
         api = sync(model).chat.completions.with_streaming_response
         with api.create(model=model, stream=True, **ASK) as answer:
             note(answer.status_code, b"".join(answer.iter_bytes()))
+
+    async def a_raw(model: str, note: Note) -> None:
+        async with a_sync(model) as client:
+            answer = await client.chat.completions.with_raw_response.create(model=model, **ASK)
+            note(answer.status_code, answer.content)
+            note(answer.parse().model_dump_json())
+
+    async def a_raw_stream(model: str, note: Note) -> None:
+        async with a_sync(model) as client:
+            api = client.chat.completions.with_streaming_response
+            async with api.create(model=model, stream=True, **ASK) as answer:
+                note(answer.status_code, [line async for line in answer.iter_lines()])
 
     def stopped(model: str, note: Note) -> None:
         for part in sync(model).chat.completions.create(model=model, stream=True, **ASK):
@@ -148,6 +184,18 @@ def ways(url: str, mirror: Mirror | None) -> dict[str, Callable[[str, Note], Any
         with sync(model).responses.stream(model=model, input="Hi") as events:
             for event in events:
                 note(event.type)
+
+    async def responses_async(model: str, note: Note) -> None:
+        async with a_sync(model) as client:
+            if "stream" not in model:
+                note((await client.responses.create(model=model, input="Hi")).model_dump_json())
+                return
+            async for event in await client.responses.create(model=model, input="Hi", stream=True):
+                note(event.model_dump_json())
+
+    def responses_raw(model: str, note: Note) -> None:
+        api = sync(model).responses.with_raw_response
+        note(api.create(model=model, input="Hi", stream="stream" in model).http_response.read())
 
     return {name: way for name, way in locals().items() if name not in _NOT_WAYS and callable(way)}
 
