@@ -93,7 +93,8 @@ class Outflow:
         }
         self._routes = [(_pattern(route), rule) for route, rule in capture.routes.items()]
         self._by_route: dict[str, Way] = {}
-        self._only = self._ways[capture.content] if capture.modes() == {capture.content} else None
+        self.only = self._ways[capture.content] if capture.modes() == {capture.content} else None
+        """Of all routes, where they have the same."""
 
     @property
     def in_path(self) -> bool:
@@ -109,8 +110,8 @@ class Outflow:
 
     def way(self, route: str) -> Way:
         """For a route as the service named it."""
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         known = self._by_route.get(route)
         if known is None:
             if len(self._by_route) >= _REMEMBERED:

@@ -46,7 +46,7 @@ class ExchangeEncoder:
         left_out = exchange.left_out
         if not left_out:
             try:
-                way = self._outflow.way(exchange.own_route)
+                way = self._outflow.only or self._outflow.way(exchange.own_route)
                 lines = self._encoded(exchange, route, way)
                 if len(lines[0]) <= RECORD_MAX_BYTES and len(lines[1]) <= RECORD_MAX_BYTES:
                     if way.why:

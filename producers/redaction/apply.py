@@ -71,15 +71,12 @@ class Rules:
         # Names of members that stay as they are and say nothing of the value: nearly all that a service sends.
         self._plain_names: set[str] = set()
 
-    def text(self, text: str) -> str:
-        """``text`` without what the rules find. Text that is a JSON object or array stays one."""
-        return self._text(text, _NESTED)
+    # A call costs as much as the first look at a short text, so these call themselves for what is nested.
+    def text(self, text: str, nested: int = _NESTED) -> str:
+        """``text`` without what the rules find. Text that is a JSON object or array stays one.
 
-    def json(self, value: Any) -> Any:
-        """A parsed JSON value, redacted; ``value`` itself, not a copy, where nothing was found."""
-        return self._json(value, _NESTED)
-
-    def _text(self, text: str, nested: int) -> str:
+        ``nested``: JSON in a string in JSON is read so deep.
+        """
         if len(text) < self._shortest:
             return text
         if len(text) > _OFTEN:
@@ -94,7 +91,7 @@ class Rules:
             except ValueError:
                 pass
             else:
-                redacted = self._json(value, nested - 1)
+                redacted = self.json(value, nested - 1)
                 return text if redacted is value else orjson.dumps(redacted).decode()
         if text in self._unsuspicious:
             return text
@@ -116,16 +113,17 @@ class Rules:
                 break
         return given if text == given else text
 
-    def _json(self, value: Any, nested: int) -> Any:
+    def json(self, value: Any, nested: int = _NESTED) -> Any:
+        """A parsed JSON value, redacted; ``value`` itself, not a copy, where nothing was found."""
         if isinstance(value, str):
-            return self._text(value, nested)
+            return self.text(value, nested)
         if isinstance(value, list):
-            items = [self._json(item, nested) for item in value]
+            items = [self.json(item, nested) for item in value]
             return value if all(map(operator.is_, items, value)) else items
         if isinstance(value, dict):
             if not self._plain_names.issuperset(value):
                 return self._object(value, nested)
-            members = [self._json(member, nested) for member in value.values()]
+            members = [self.json(member, nested) for member in value.values()]
             return (
                 value
                 if all(map(operator.is_, members, value.values()))
@@ -138,7 +136,7 @@ class Rules:
         changed = False
         for name, member in value.items():
             new_name, kind = self._known_name(name) if len(name) <= _OFTEN else self._name(name)
-            new = self._member(kind, member, nested) if kind else self._json(member, nested)
+            new = self._member(kind, member, nested) if kind else self.json(member, nested)
             changed = changed or new is not member or new_name != name
             while new_name in out:  # two addresses as names of members are two members
                 new_name += "'"
@@ -153,7 +151,7 @@ class Rules:
             kind = ""
         else:
             kind = kind_of(name)
-        known = self._text(name, 0), kind
+        known = self.text(name, 0), kind
         if known == (name, "") and len(name) <= _OFTEN:
             if len(self._plain_names) >= _NAMES_MAX:
                 self._plain_names.clear()
@@ -172,7 +170,7 @@ class Rules:
             return value if all(map(operator.is_, items, value)) else items
         if kind in ("address", "street") and isinstance(value, dict) and not is_schema(value):
             return self._address(value, nested)
-        return self._json(value, nested)
+        return self.json(value, nested)
 
     def _address(self, value: dict[str, Any], nested: int) -> dict[str, Any]:
         """An address in its parts."""

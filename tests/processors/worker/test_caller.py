@@ -148,6 +148,14 @@ def test_what_can_not_be_asked_is_not_called(
     assert candidate.calls.total() == 0
 
 
+def test_of_a_hashed_request_nobody_is_asked_and_its_tokens_are_in_the_pair(candidate: FakeCandidate) -> None:
+    body = {"messages": [{"role": "[text#abcdefghij]", "content": "[text#bcdefghijk]"}]}
+    response = respond(request("ok", body=body, without_content="hashed"), base_url=candidate.base_url)
+    assert (response.error, response.error_message) == ("no_content", "mirrored without its content: hashed")
+    assert (response.request, response.served_fingerprint) == (body, "")
+    assert candidate.calls.total() == 0
+
+
 def test_a_json_service_gets_the_body_as_it_is(candidate: FakeCandidate) -> None:
     url = candidate.base_url.removesuffix("/v1") + "/echo"
     asked = request("ok", protocol="json", body={"stream": True, "a": [1]})
