@@ -76,7 +76,7 @@ def _of_traffic(rollout: Rollout) -> Iterator[Caution]:
             f"{first.name!r} gives {first.traffic_pct:g}% of the users an answer of which nothing is known yet: "
             "a stage of 0% before it would tell",
         )
-    if not rollout.stable.base_url:
+    if not rollout.stable.reachable:
         yield (
             ("stable",),
             "has no base_url: what the candidate serves can't be shadowed by the stable version, so those requests "

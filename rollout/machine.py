@@ -239,7 +239,7 @@ def is_watched(rollout: Rollout, state: State) -> bool:
     return (
         state.phase.guarded
         and state.traffic_pct > 0
-        and (state.traffic_pct < 100 or bool(rollout.stable.base_url))
+        and (state.traffic_pct < 100 or rollout.stable.reachable)
     )
 
 

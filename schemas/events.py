@@ -25,6 +25,7 @@ class Protocol(StrEnum):
     OPENAI_CHAT = "openai.chat"  # the JSON body of POST /v1/chat/completions
     OPENAI_RESPONSES = "openai.responses"  # of POST /v1/responses
     ANTHROPIC_MESSAGES = "anthropic.messages"  # of POST /v1/messages
+    BEDROCK_CONVERSE = "bedrock.converse"  # of POST /model/{modelId}/converse
     JSON = "json"  # the JSON body of a web service's request
     CALL = "call"  # the arguments of an observed function, by name
 

@@ -10,7 +10,12 @@ import orjson
 
 from shadowlane.schemas.events import Protocol
 
-_APIS = (Protocol.OPENAI_CHAT.value, Protocol.OPENAI_RESPONSES.value, Protocol.ANTHROPIC_MESSAGES.value)
+_APIS = (
+    Protocol.OPENAI_CHAT.value,
+    Protocol.OPENAI_RESPONSES.value,
+    Protocol.ANTHROPIC_MESSAGES.value,
+    Protocol.BEDROCK_CONVERSE.value,
+)
 
 # The question itself, how the answer is delivered, and what says who asks.
 _NOT_PARAMETERS = frozenset(
@@ -91,11 +96,11 @@ def _prompt(body: Mapping[str, Any], protocol: str) -> list[str]:
     """The texts with which the system instructs the model before anybody speaks."""
     found: list[str] = []
     first = body.get("instructions") if protocol == _APIS[1] else None
-    if protocol == _APIS[2]:
+    if protocol in _APIS[2:]:
         first = body.get("system")
     if first:
         found += _texts(first)
-    spoken = body.get("input" if protocol == _APIS[1] else "messages") if protocol != _APIS[2] else None
+    spoken = body.get("input" if protocol == _APIS[1] else "messages") if protocol not in _APIS[2:] else None
     if isinstance(spoken, list):
         for message in spoken:
             if not isinstance(message, dict) or message.get("role") not in _SYSTEM:

@@ -12,17 +12,21 @@ from typing import Any
 
 import aiohttp
 
+from shadowlane.processors.callables.pool import Pool
 from shadowlane.processors.worker import chat, retry
+from shadowlane.processors.worker.calling import called
 from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.schemas.config import Rollout, Worker
+from shadowlane.schemas.config.kinds import Python
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
 
 MAX_BODY_BYTES = 8 * 2**20
 CONNECT_S = 10.0
 DNS_TTL_S = 60
+CALLABLES_S = 86_400.0  # a callable's limit is its pool's, which leaves out the wait for a process
 
 
 class Caller:
@@ -39,12 +43,15 @@ class Caller:
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
         self._limits: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
+        self._pools: dict[tuple[str, str], Pool] = {}  # by rollout and arm
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=worker.concurrency, ttl_dns_cache=DNS_TTL_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
         await self._session.close()
 
     def abort(self, stopped: Callable[[str], str]) -> None:
@@ -71,7 +78,9 @@ class Caller:
             return question.answered(question.refused, 0)
         target, number = question.target, 1
         gate, admission = self._gate, FREE
-        deadlines, timeout = self._limits.get(target.timeout_s) or self._limit(target.timeout_s)
+        python = target.version.python
+        limit_s = target.timeout_s if python is None else CALLABLES_S
+        deadlines, timeout = self._limits.get(limit_s) or self._limit(limit_s)
         while True:
             if gate is not None and guarded is not None and not (gate.open and guarded.calm):
                 admitted = await gate.admit(guarded, question)
@@ -80,20 +89,28 @@ class Caller:
                 admission = admitted
             self._on_attempt()
             attempt, started = Attempt(), time.perf_counter()
-            reply, received = None, 0
+            reply, received, body = None, 0, b""
             try:
                 with deadlines.within(question):
-                    reply = await self._session.post(
-                        target.url,
-                        data=aiohttp.BytesPayload(question.payload),
-                        headers=question.headers,
-                        timeout=timeout,
-                        allow_redirects=False,
-                    )
-                    attempt.status = reply.status
-                    body = await _body(reply)
-                received = len(body)
-                _read(question.protocol, reply, body, attempt)
+                    if python is not None:
+                        attempt = await called(self._pool(question, python), question)
+                    else:
+                        headers = question.headers
+                        if target.signer is not None:
+                            headers = await target.signer.headers(question.url, headers, question.payload)
+                        reply = await self._session.request(
+                            target.method,
+                            question.url,
+                            data=aiohttp.BytesPayload(question.payload) if question.payload else None,
+                            headers=headers,
+                            timeout=timeout,
+                            allow_redirects=False,
+                        )
+                        attempt.status = reply.status
+                        body = await _body(reply)
+                if reply is not None:
+                    received = len(body)
+                    _read(question, reply, body, attempt)
             except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
                 _failed(exc, target, attempt)
             except StoppedError:
@@ -101,7 +118,8 @@ class Caller:
                 attempt.message = "calls were stopped while it was asked"
             if gate is not None and guarded is not None and guarded.looks(attempt):
                 gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
-            attempt.latency_ms = (time.perf_counter() - started) * 1000
+            if python is None:
+                attempt.latency_ms = (time.perf_counter() - started) * 1000
             wait = None
             if attempt.again:
                 wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
@@ -113,6 +131,10 @@ class Caller:
             else:
                 await gate.pause(question.response.rollout, wait)
 
+    def _pool(self, question: Question, python: Python) -> Pool:
+        key = question.response.rollout, question.target.arm
+        return self._pools.get(key) or self._pools.setdefault(key, Pool(python))
+
     def _limit(self, timeout_s: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
         """Of a whole call, and of its connecting."""
         connect = aiohttp.ClientTimeout(sock_connect=min(CONNECT_S, timeout_s / 2), ceil_threshold=3600)
@@ -120,9 +142,11 @@ class Caller:
         return found
 
 
-def _read(protocol: str, reply: aiohttp.ClientResponse, body: bytes, attempt: Attempt) -> None:
+def _read(question: Question, reply: aiohttp.ClientResponse, body: bytes, attempt: Attempt) -> None:
     if 200 <= reply.status < 300:
-        attempt.answer = answer = chat.read(protocol, body)
+        read = question.target.read
+        answer = chat.read(question.protocol, body) if read is None else chat.whole(read(body))
+        attempt.answer = answer
         if answer.failed:  # after its 200
             attempt.failure = Failure.THROTTLED if answer.throttled else Failure.HTTP
             attempt.message = answer.failed

@@ -8,8 +8,9 @@ import orjson
 from shadowlane.processors.worker.effects import take_out
 from shadowlane.schemas.answers import READERS, Answer
 from shadowlane.schemas.config import Version
-from shadowlane.schemas.events import Failure, MirroredRequest
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol
 from shadowlane.schemas.requests import APIS, translate
+from shadowlane.schemas.requests.prompt import prompted
 
 
 class BadAnswerError(ValueError):
@@ -29,33 +30,36 @@ def without_question(request: MirroredRequest) -> tuple[Failure, str] | None:
 
 
 def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...]]:
-    """The JSON body that a version is sent, and the names of what of the request its API has no words for.
+    """What a version is asked, as JSON, and the names of what of the request its API has no words for.
 
     It is the request's own, as the version's API has it, with the version's changes. Streaming is switched off:
     nobody reads along; and so is what the provider would do beside answering, unless the version's overrides ask for
-    it. Of kind http it is the body as it is, but for these where it is a model's API.
+    it. Where no API is named (kinds http and python) it is the request as it is, but for these where it is a model's.
 
     Raises:
         UntranslatableError: the request can't be asked in the version's API, and why.
     """
     left_out: tuple[str, ...] = ()
-    body = request.body
+    body, protocol = request.body, version.protocol or request.protocol
     if version.protocol:
         body, left_out = translate(body, request.protocol, version.protocol)
     elif request.protocol not in APIS:
         return body, ()
     body = changed(body, version)
-    left_out += take_out(body, version.protocol or request.protocol, version.overrides)
-    body.pop("stream_options", None)
-    body["stream"] = False
+    if version.prompt is not None:
+        body = prompted(body, protocol, version.prompt)
+    left_out += take_out(body, protocol, version.overrides)
+    if protocol != Protocol.BEDROCK_CONVERSE:  # there, streaming has an address of its own
+        body.pop("stream_options", None)
+        body["stream"] = False
     return body, left_out
 
 
 def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
-    """A copy of a model's request with the version's model and overrides; of kind http, as it is."""
+    """A copy of a model's request with the version's model and overrides; where it names no API, as it is."""
     body = dict(body)
     if version.protocol:
-        if version.model:
+        if version.model and version.kind != "bedrock":  # which has it in the address
             body["model"] = version.model
         for key, value in version.overrides.items():
             if value is None:
@@ -72,10 +76,7 @@ def read(protocol: str, payload: bytes) -> Answer:
         BadAnswerError: no JSON, or no answer of the API where that is the protocol.
     """
     if (reader := READERS.get(protocol)) is not None:
-        answer = reader.whole(payload)
-        if answer.problem:
-            raise BadAnswerError(answer.problem)
-        return answer
+        return whole(reader.whole(payload))
     answer = Answer()
     if payload.strip():
         try:
@@ -86,13 +87,26 @@ def read(protocol: str, payload: bytes) -> Answer:
     return answer
 
 
+def whole(answer: Answer) -> Answer:
+    """
+    Raises:
+        BadAnswerError: it is none.
+    """
+    if answer.problem:
+        raise BadAnswerError(answer.problem)
+    return answer
+
+
 def error_in(payload: bytes) -> Any:
-    """The ``error`` of a failed response: an object, a text, or None."""
+    """The ``error`` of a failed response, or where its body has none the body, if that has a message: an object, a
+    text, or None."""
     try:
         raw = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return None
-    return raw.get("error") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict):
+        return None
+    return raw.get("error") or (raw if isinstance(raw.get("message"), str) else None)
 
 
 def error_text(error: Any, payload: bytes) -> str:

@@ -14,6 +14,7 @@ from shadowlane.schemas.config import Version
 from shadowlane.schemas.events import Arm, Failure, MirroredRequest
 from shadowlane.schemas.fingerprint import differences, fingerprint
 from shadowlane.schemas.requests import APIS
+from shadowlane.schemas.requests.prompt import system_text
 
 SHOWN = 40  # characters of a value in a message
 
@@ -21,11 +22,13 @@ SHOWN = 40  # characters of a value in a message
 def contradiction(request: MirroredRequest, arm: Arm, version: Version) -> tuple[Failure, str] | None:
     """Why the request is not what ``version``, the arm that served it, would have been asked; None if it is.
 
-    The version's model and overrides, applied to the body, must change nothing in its fingerprint. Of a request that
-    is none of the version's own API the model alone is compared, where the request names one.
+    The version's model, prompt and overrides, applied to the body, must change nothing in its fingerprint. Of a request
+    that is none of the version's own API the model alone is compared, where the request names one.
     """
     if request.model and version.model not in ("", request.model):
         return _other_model(request.model, arm, version.model)
+    if (other := _other_prompt(request, arm, version)) is not None:
+        return other
     body = _body(request) if version.protocol in ("", request.protocol) else None
     if body is None or (not version.overrides and version.model in ("", body["model"])):
         return None
@@ -39,6 +42,15 @@ def contradiction(request: MirroredRequest, arm: Arm, version: Version) -> tuple
         f"{name} is {_shown(was)}, not {_shown(wanted)}" for name, (was, wanted) in found.items()
     )
     return Failure.OTHER_PARAMETERS, f"served by the {arm} version, which is asked otherwise: {said}"
+
+
+def _other_prompt(request: MirroredRequest, arm: Arm, version: Version) -> tuple[Failure, str] | None:
+    """Where the version says its whole system prompt: that the request has another one."""
+    if version.prompt is None or version.prompt.replace is None or (body := _body(request)) is None:
+        return None
+    if system_text(body, request.protocol) == version.prompt.replace:
+        return None
+    return Failure.OTHER_PARAMETERS, f"served by the {arm} version, whose system prompt is another"
 
 
 def served_fingerprint(request: MirroredRequest) -> str:

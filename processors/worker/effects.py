@@ -17,10 +17,11 @@ PRODUCTION_HOST = "production_host"
 NEVER = frozenset({"conversation"})
 """What can't be allowed: the provider would add the candidate's answer to production's own conversation."""
 
-_CHAT, _RESPONSES, _MESSAGES = (
+_CHAT, _RESPONSES, _MESSAGES, _CONVERSE = (
     Protocol.OPENAI_CHAT.value,
     Protocol.OPENAI_RESPONSES.value,
     Protocol.ANTHROPIC_MESSAGES.value,
+    Protocol.BEDROCK_CONVERSE.value,
 )
 # Tools that a model asks for and the service runs. Any other is the provider's, or one that nobody here knows.
 _OF_THE_SERVICE: Mapping[str, frozenset[str]] = {
@@ -59,6 +60,7 @@ _MEMBERS: Mapping[str, Mapping[str, str]] = {
         "plugins": _IS_RUN,
     },
     _MESSAGES: {"mcp_servers": _IS_RUN, "container": "it is production's container, with its files"},
+    _CONVERSE: {"promptVariables": _IS_KEPT},
 }
 _DATED = re.compile(r"_20\d{6}$")
 
@@ -72,6 +74,8 @@ def side_effect(body: Any, protocol: str, allowed: Collection[str] = ()) -> str:
         for name in members.keys() & body.keys():
             if body[name] and (name in NEVER or name not in allowed):
                 return f"{name}: {members[name]}{_remedy(name)}"
+    if protocol == _CONVERSE:
+        return _system_tool(body.get("toolConfig"), allowed)
     if (tools := body.get("tools")) and (found := _tool_of_the_provider(tools, protocol, allowed, "tools")):
         return found
     if protocol == _RESPONSES and "item_reference" not in allowed and isinstance(body.get("input"), list):
@@ -130,6 +134,17 @@ def _tool_of_the_provider(tools: Any, protocol: str, allowed: Collection[str], w
                 return found
             continue
         return f"{place} is of type {kind!r}: the provider would run it{_remedy(name)}"
+    return ""
+
+
+def _system_tool(config: Any, allowed: Collection[str]) -> str:
+    """Of Bedrock's Converse, which calls a tool of its own a system tool."""
+    tools = config.get("tools") if isinstance(config, dict) else None
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        system = tool.get("systemTool") if isinstance(tool, dict) else None
+        name = str(system.get("name")) if isinstance(system, dict) else ""
+        if name and name not in allowed:
+            return f"toolConfig.tools[{number}] is {name!r}: the provider would run it{_remedy(name)}"
     return ""
 
 

@@ -6,8 +6,10 @@ answer alone: all else is done, and let go of, before the call.
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
+import yarl
 from multidict import CIMultiDict
 
 from shadowlane.processors.arms import STABLE, other, served_arm
@@ -17,9 +19,11 @@ from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, sid
 from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.producers.ids import valid_request_id
 from shadowlane.schemas.answers import Answer
-from shadowlane.schemas.events import Failure, MirroredRequest, Response, copied
+from shadowlane.schemas.config.kinds import Http
+from shadowlane.schemas.events import Failure, MirroredRequest, Protocol, Response, copied
 from shadowlane.schemas.fingerprint import fingerprint, fingerprint_beside
 from shadowlane.schemas.marks import REQUEST
+from shadowlane.schemas.pointer import as_text, fill
 from shadowlane.schemas.requests import UntranslatableError
 
 MAX_MESSAGE = 500
@@ -46,6 +50,7 @@ class Question:
     protocol: str  # of the answer
     payload: bytes  # the body that is sent; empty where nobody is asked
     response: Response
+    url: yarl.URL
     refused: Attempt | None = None  # why nobody is asked
     most_tokens: int | None = None  # of the answer, where the request sets a limit
 
@@ -85,7 +90,7 @@ class Question:
         response.traceparent = request.traceparent
         refused = _not_asked(request, plan, served, target)
         protocol = target.version.protocol or request.protocol
-        body: object = None
+        body: Any = None
         left_out: tuple[str, ...] = ()
         if refused is None:
             try:
@@ -97,16 +102,21 @@ class Question:
         if refused is not None:
             if request.without_content:  # hashed: to be compared with other requests, and never asked
                 response.request, response.served_fingerprint = request.body, ""
-            return cls(target, protocol, b"", response, Attempt(failure=refused[0], message=refused[1]))
-        payload = orjson.dumps(body)
+            attempt = Attempt(failure=refused[0], message=refused[1])
+            return cls(target, protocol, b"", response, target.url, attempt)
+        # Converse has the model in its address.
+        named: Any = {"model": response.model, **body} if protocol == Protocol.BEDROCK_CONVERSE else body
         response.fingerprint = (
-            fingerprint_beside(body, protocol, request.body, response.served_fingerprint)
+            fingerprint_beside(named, protocol, request.body, response.served_fingerprint)
             if protocol == request.protocol
-            else fingerprint(body, protocol)
+            else fingerprint(named, protocol)
         )
         response.left_out = list(left_out)
+        if (http := target.version.http) is not None:
+            return _formed(target, http, body, protocol, response)
+        payload = orjson.dumps(body)
         response.request = orjson.Fragment(payload)
-        return cls(target, protocol, payload, response, most_tokens=_most_tokens(body))
+        return cls(target, protocol, payload, response, target.url, most_tokens=_most_tokens(body))
 
     @property
     def headers(self) -> CIMultiDict[str]:
@@ -140,12 +150,28 @@ def _most_tokens(body: object) -> int | None:
     """Of all choices together, where the request limits them."""
     if not isinstance(body, dict):
         return None
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+    body = {**body, **inference} if isinstance(inference := body.get("inferenceConfig"), dict) else body
+    for name in ("maxTokens", "max_completion_tokens", "max_tokens", "max_output_tokens"):
         limit = body.get(name)
         if isinstance(limit, int):
             choices = body.get("n")
             return limit * choices if isinstance(choices, int) and choices > 1 else limit
     return None
+
+
+def _formed(target: Target, http: Http, body: Any, protocol: str, response: Response) -> Question:
+    """The question to a service with a form of its own."""
+    query = {name: fill(template, body) for name, template in http.query.items()}
+    query = {name: as_text(value) for name, value in query.items() if value is not None}
+    url = target.url.update_query(query) if query else target.url
+    if http.method == "GET":
+        response.request = query
+        return Question(target, Protocol.JSON, b"", response, url)
+    most = _most_tokens(body)
+    payload = orjson.dumps(body if http.body is None else fill(http.body, body))
+    response.request = orjson.Fragment(payload)
+    read_as = protocol if http.body is None else Protocol.JSON
+    return Question(target, read_as, payload, response, url, most_tokens=most)
 
 
 def _not_asked(

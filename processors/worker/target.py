@@ -1,5 +1,6 @@
 """Who can be asked for a rollout: both of its arms, checked before the first call."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -8,8 +9,11 @@ from multidict import CIMultiDict
 
 from shadowlane.errors import ConfigError
 from shadowlane.processors.samples import NoiseSample, shadowed
+from shadowlane.processors.worker.aws import Signer, reached
 from shadowlane.processors.worker.effects import PRODUCTION_HOST, same_host, side_effect
 from shadowlane.producers.sampling import Sampler
+from shadowlane.schemas.answers import Answer
+from shadowlane.schemas.answers.templated import reader
 from shadowlane.schemas.config import Rollout, Version, Worker
 from shadowlane.schemas.events import Arm, Response, Role
 from shadowlane.schemas.marks import PREFIX, ROLLOUT, SHADOW
@@ -34,6 +38,9 @@ class Target:
     secrets: tuple[str, ...]  # never repeated in an error message
     unable: str = ""
     host: str = ""  # with its port where that is given; "" where production may be asked there too
+    method: str = "POST"
+    read: Callable[[bytes], Answer] | None = None  # of answers of its own form; None: by their protocol
+    signer: Signer | None = None
 
     @classmethod
     def of(cls, rollout: Rollout, arm: Arm, worker: Worker, role: Role = Role.SHADOW) -> "Target":
@@ -94,7 +101,15 @@ class Target:
             raise ConfigError(f"{where}.headers and its key may hold printable ASCII alone")
         secrets = [key, *(value for value in version.headers.values() if len(value) >= 8)]
         longest_first = tuple(sorted(filter(None, secrets), key=len, reverse=True))
-        url = _url(version, where)
+        http, signer = version.http, None
+        if version.kind == "python":
+            url = yarl.URL()
+        elif version.kind == "bedrock":
+            if not version.model:
+                raise ConfigError(f"{where}.model is not given: Bedrock has the model in its address")
+            url, signer = reached(version, where)
+        else:
+            url = _url(version, where)
         return cls(
             arm,
             version,
@@ -104,6 +119,9 @@ class Target:
             blank,
             longest_first,
             host=_guarded_host(url, rollout, arm, worker, where),
+            method=http.method if http else "POST",
+            read=reader(http.answer) if http and http.answer else None,
+            signer=signer,
         )
 
 
@@ -156,7 +174,7 @@ def _unable(rollout: Rollout, arm: Arm) -> str:
     stable = rollout.stable
     if arm is Arm.CANDIDATE:
         return ""
-    if not stable.base_url:
+    if not stable.reachable:
         return "stable.base_url is not given"
     if stable.protocol and not stable.model and rollout.candidate.model:
         return "stable.model is not given, and the request names the candidate's"
@@ -170,12 +188,12 @@ def _guarded_host(url: yarl.URL, rollout: Rollout, arm: Arm, worker: Worker, whe
         ConfigError: it is production's, as the configuration says.
     """
     version = rollout.stable if arm is Arm.STABLE else rollout.candidate
-    if version.protocol or PRODUCTION_HOST in version.allow:
+    if version.kind != "http" or PRODUCTION_HOST in version.allow:
         return ""
     host = _host(url)
     known = {name: "worker.production_hosts" for name in worker.production_hosts}
     stable = rollout.stable
-    if arm is Arm.CANDIDATE and not stable.protocol and stable.base_url:
+    if arm is Arm.CANDIDATE and stable.kind == "http" and stable.base_url:
         known[_host(_url(stable, "stable"))] = "the stable version's"
     for name, whose in known.items():
         if same_host(host, name):
@@ -194,7 +212,8 @@ def _host(url: yarl.URL) -> str:
 def _url(version: Version, where: str) -> yarl.URL:
     base = version.base_url
     try:
-        url = yarl.URL(base.rstrip("/") + PATHS[version.kind] if version.kind in PATHS else base)
+        path = version.http.path if version.http is not None else PATHS.get(version.kind, "")
+        url = yarl.URL(base.rstrip("/") + path if path else base)
     except ValueError as exc:
         raise ConfigError(f"{where}.base_url {base!r} is no URL: {exc}") from exc
     if not url.host:

@@ -12,4 +12,4 @@ def walked(rollout: Rollout) -> list[Stage]:
 
 def paired(rollout: Rollout, traffic_pct: float) -> float:
     """The part of the requests that make pairs: where stable can't be asked, only those that it served."""
-    return 1.0 if rollout.stable.base_url else 1 - traffic_pct / 100
+    return 1.0 if rollout.stable.reachable else 1 - traffic_pct / 100

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shadowlane.schemas.answers import anthropic, openai_chat, openai_responses
+from shadowlane.schemas.answers import anthropic, bedrock, openai_chat, openai_responses
 from shadowlane.schemas.answers.answer import Answer, error_message
 from shadowlane.schemas.events import Protocol
 
@@ -22,5 +22,6 @@ READERS: dict[str, Reader] = {
     Protocol.OPENAI_CHAT: Reader(openai_chat.read, openai_chat.read_stream),
     Protocol.OPENAI_RESPONSES: Reader(openai_responses.read, openai_responses.read_stream),
     Protocol.ANTHROPIC_MESSAGES: Reader(anthropic.read, anthropic.read_stream),
+    Protocol.BEDROCK_CONVERSE: Reader(bedrock.read, bedrock.read_stream),
 }
 """By :class:`~shadowlane.schemas.events.Protocol`; what is none of these has no API of a model's."""

@@ -197,8 +197,6 @@ class Rollout(Section):
         "slices",
         "sessions",
     }
-    # Of each version, what says how it is reached and not how it answers.
-    _REACHED_BY: ClassVar = ("timeout_s", "headers")
 
     @pydantic.field_validator("slices")
     @classmethod
@@ -235,6 +233,12 @@ class Rollout(Section):
                 f"{one}.overrides sets {unsaid[0]!r}, and in stages above 0% each version is asked what the other "
                 f"was: say the other's own in {other}.overrides ({unsaid[0]}: null where it has none)"
             )
+        prompts = [version.prompt for version in (self.stable, self.candidate)]
+        if self.shifts_traffic and any(prompts) and not all(p and p.replace is not None for p in prompts):
+            raise ValueError(
+                "'prompt' is one version's, and in stages above 0% each is asked what the other was: give both their "
+                "whole prompt, stable.prompt.replace and candidate.prompt.replace"
+            )
         return self
 
     def unsaid_parameters(self) -> list[str]:
@@ -251,12 +255,8 @@ class Rollout(Section):
     @property
     def epoch(self) -> str:
         """Twelve hex digits of all that a verdict rests on."""
-        content = self.model_dump(mode="json", include=self.EPOCH_FIELDS)
-        for arm in ("stable", "candidate"):
-            for name in self._REACHED_BY:
-                del content[arm][name]
-            if not content[arm]["allow"]:  # as before there was such a key
-                del content[arm]["allow"]
+        content = self.model_dump(mode="json", include=self.EPOCH_FIELDS - {"stable", "candidate"})
+        content |= {"stable": self.stable.content(), "candidate": self.candidate.content()}
         del content["auto_rollback"]["enabled"]
         content["stages"] = [
             {"name": s.name, "traffic_pct": s.traffic_pct, "success_criteria": s.success_criteria}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from shadowlane.schemas.events import Protocol
-from shadowlane.schemas.requests import anthropic, openai_chat, openai_responses
+from shadowlane.schemas.requests import anthropic, bedrock, openai_chat, openai_responses
 from shadowlane.schemas.requests.conversation import Conversation, UntranslatableError
 
 __all__ = ["APIS", "Api", "Conversation", "UntranslatableError", "translate"]
@@ -21,6 +21,7 @@ APIS: dict[str, Api] = {
     Protocol.OPENAI_CHAT: Api(openai_chat.read, openai_chat.write),
     Protocol.OPENAI_RESPONSES: Api(openai_responses.read, openai_responses.write),
     Protocol.ANTHROPIC_MESSAGES: Api(anthropic.read, anthropic.write),
+    Protocol.BEDROCK_CONVERSE: Api(bedrock.read, bedrock.write),
 }
 """By :class:`~shadowlane.schemas.events.Protocol`."""
 

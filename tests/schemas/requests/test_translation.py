@@ -1,22 +1,29 @@
 """The same question in three APIs: nothing is lost on the way, or it is named."""
 
 import json
+from base64 import b64decode
 from contextlib import suppress
 from typing import Any
 
+import botocore.session
 import pydantic
 import pytest
 from anthropic.types import MessageCreateParams
+from botocore.validate import ParamValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
 
 from shadowlane.schemas.requests import APIS, UntranslatableError, translate
-from shadowlane.schemas.requests.conversation import Conversation, Message, Part, Text, ToolResult
+from shadowlane.schemas.requests.conversation import Conversation, Image, Message, Part, Text, ToolResult
 from tests.schemas.requests.conversations import PNG, conversations
 
 CHAT, RESPONSES, MESSAGES = "openai.chat", "openai.responses", "anthropic.messages"
+BEDROCK = "bedrock.converse"
+CONVERSE = (
+    botocore.session.Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
+)
 every = pytest.mark.parametrize("protocol", APIS)
 
 OFFICIAL: dict[str, pydantic.TypeAdapter[Any]] = {
@@ -45,13 +52,44 @@ def plain(asked: Conversation) -> Conversation:
     return asked
 
 
+def suited(asked: Conversation, *protocols: str) -> Conversation:
+    """What those APIs have words for: Bedrock has none for an image's address, for "call no tool", for a model."""
+    if BEDROCK in protocols:
+        asked.messages = [
+            Message(each.role, tuple(Image(PNG) if isinstance(part, Image) else part for part in each.parts))
+            for each in asked.messages
+        ]
+        asked.tool_choice = None if asked.tool_choice == "none" else asked.tool_choice
+        asked.model = ""
+    return asked
+
+
+def check_official(protocol: str, body: Any) -> None:
+    """By what the provider's own SDK takes."""
+    if protocol != BEDROCK:
+        OFFICIAL[protocol].validate_python(body)
+        return
+    report = ParamValidator().validate({"modelId": "m"} | _with_bytes(body), CONVERSE)
+    assert not report.has_errors(), report.generate_report()
+
+
+def _with_bytes(value: Any) -> Any:
+    """As botocore's callers write it: what is base64 in JSON is bytes there."""
+    if isinstance(value, dict):
+        return {
+            name: b64decode(each) if name == "bytes" else _with_bytes(each) for name, each in value.items()
+        }
+    return [_with_bytes(each) for each in value] if isinstance(value, list) else value
+
+
 @every
 @given(asked=conversations())
 @settings(max_examples=200)
 def test_what_was_written_reads_as_what_was_asked(protocol: str, asked: Conversation) -> None:
+    suited(asked, protocol)
     body = json.loads(json.dumps(APIS[protocol].write(asked)))
     assert asked.left_out == []
-    OFFICIAL[protocol].validate_python(body)
+    check_official(protocol, body)
     again = APIS[protocol].read(body)
     if protocol == MESSAGES and again.format is not None:
         assert again.format.schema == asked.format.schema if asked.format else False
@@ -63,6 +101,7 @@ def test_what_was_written_reads_as_what_was_asked(protocol: str, asked: Conversa
 @given(asked=conversations())
 @settings(max_examples=60)
 def test_there_and_back_is_the_same_question(source: str, target: str, asked: Conversation) -> None:
+    suited(asked, source, target)
     body = APIS[source].write(asked)
     there, left_out = translate(body, source, target)
     back, left_out_too = translate(there, target, source)
@@ -183,9 +222,47 @@ def test_a_chat_completion_as_a_response() -> None:
     assert set(left_out) == {"seed", "logit_bias", "stop"}
 
 
+def test_a_chat_completion_as_a_request_of_bedrocks() -> None:
+    body, left_out = translate(ASKED, CHAT, BEDROCK)
+    check_official(BEDROCK, body)
+    user, calls, results = body["messages"]
+    assert body["system"] == [{"text": "Be short."}]
+    assert user["content"][1] == {"image": {"format": "png", "source": {"bytes": "iVBORw0KGgo="}}}
+    assert calls["content"][0] == {"toolUse": {"toolUseId": "call_1", "name": "look_up", "input": {"id": 17}}}
+    second = calls["content"][1]["toolUse"]["toolUseId"]
+    assert results["content"][1] == {"toolResult": {"toolUseId": second, "content": [{"text": "lost"}]}}
+    assert body["toolConfig"]["toolChoice"] == {"tool": {"name": "look_up"}}
+    assert body["inferenceConfig"] == {"maxTokens": 99, "temperature": 0.5, "stopSequences": ["END"]}
+    assert set(left_out) == {"seed", "logit_bias", "parallel_tool_calls"}
+
+
 @pytest.mark.parametrize(
     ("source", "target", "changes", "why"),
     [
+        (
+            CHAT,
+            BEDROCK,
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}
+                ]
+            },
+            "an image by its address",
+        ),
+        (
+            CHAT,
+            BEDROCK,
+            {"messages": ASKED["messages"], "tools": [TOOL], "tool_choice": "none"},
+            "no word for that",
+        ),
+        (BEDROCK, CHAT, {"guardrailConfig": {"guardrailIdentifier": "g"}}, "the provider's own guardrail"),
+        (BEDROCK, CHAT, {"toolConfig": {"tools": [{"systemTool": {"name": "s"}}]}}, "the provider runs"),
+        (
+            BEDROCK,
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"document": {"name": "d"}}]}]},
+            "document is of no other API",
+        ),
         (CHAT, MESSAGES, {"audio": {"voice": "x"}}, "sound"),
         (CHAT, MESSAGES, {"modalities": ["text", "audio"]}, "sound"),
         (CHAT, MESSAGES, {"web_search_options": {"a": 1}}, "searches the web"),
@@ -253,6 +330,7 @@ def test_what_can_not_be_asked_elsewhere_says_why(
         CHAT: {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
         RESPONSES: {"model": "m", "input": "Hi"},
         MESSAGES: {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+        BEDROCK: {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]},
     }
     translate(bodies[source], source, target)
     with pytest.raises(UntranslatableError, match=why):
@@ -265,6 +343,13 @@ def test_what_can_not_be_asked_elsewhere_says_why(
     ("source", "target", "changes", "left_out"),
     [
         (CHAT, MESSAGES, {"temperature": 1.5}, {"temperature"}),
+        (
+            CHAT,
+            BEDROCK,
+            {"top_k": 3, "response_format": {"type": "json_object"}},
+            {"top_k", "response_format"},
+        ),
+        (CHAT, BEDROCK, {"tools": [TOOL], "tool_choice": "none"}, {"tool_choice"}),
         (CHAT, MESSAGES, {"n": 3, "logprobs": True}, {"n", "logprobs"}),
         (CHAT, MESSAGES, {"response_format": {"type": "json_object"}}, {"response_format"}),
         (CHAT, MESSAGES, {"reasoning_effort": "minimal"}, {"reasoning_effort"}),
