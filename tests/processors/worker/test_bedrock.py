@@ -104,7 +104,7 @@ def test_a_call_is_signed_and_its_answer_read(monkeypatch: pytest.MonkeyPatch) -
     assert (response.error, response.output, response.finish_reason) == ("", "Tomorrow.", "tool_calls")
     assert response.tool_calls == [{"name": "look_up", "arguments": '{"id":7}'}]
     assert (response.input_tokens, response.output_tokens, response.left_out) == (8, 2, ["seed"])
-    assert (response.model, len(response.fingerprint)) == (MODEL, 12)
+    assert (response.model, len(response.fingerprint)) == (MODEL, 25)  # parameters-prompt
 
 
 def test_the_keys_of_a_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
