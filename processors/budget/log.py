@@ -26,6 +26,8 @@ WHOLE_S = 30.0
 """A line younger than that is of use only to who has read all before it. The embedded broker shows a line whose
 predecessor is not there yet, if it ever does, after 10 s."""
 READ_S = 0.05  # how long Kafka waits for more before it answers: calls wait for these lines
+STOPS_READ_S = 0.25
+"""The same where nobody waits for each line: every fetch costs CPU, also of workers that have no budget."""
 
 
 class Lines:
@@ -114,12 +116,12 @@ class Stops:
 
 def follow_budgets(kafka: Kafka, lines: Lines) -> Follower:
     """Reads the budgets' topic for as long as it runs; ``ready`` is set once it was read to its end."""
-    return _follower(kafka, kafka.topics.budgets, lines, "line of the budgets", lines.begin, WHOLE_S)
+    return _follower(kafka, kafka.topics.budgets, lines, "line of the budgets", READ_S, lines.begin, WHOLE_S)
 
 
 def follow_stops(kafka: Kafka, stops: Stops) -> Follower:
     """The same of the stops' topic."""
-    return _follower(kafka, kafka.topics.stops, stops, "stop")
+    return _follower(kafka, kafka.topics.stops, stops, "stop", STOPS_READ_S)
 
 
 def _follower(
@@ -127,13 +129,14 @@ def _follower(
     topic: str,
     takes: Lines | Stops,
     what: str,
+    read_s: float,
     begun: Callable[[], None] = lambda: None,
     whole_s: float | None = None,
 ) -> Follower:
     return Follower(
         kafka.bootstrap_servers,
         topic,
-        {**kafka.client, "fetch.wait.max.ms": int(READ_S * 1000)},
+        {**kafka.client, "fetch.wait.max.ms": int(read_s * 1000)},
         takes,
         Log(name=log.name),
         name="shadowlane-budget",
