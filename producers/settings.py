@@ -44,6 +44,7 @@ VARIABLES = {
     "delivery_timeout": "SHADOWLANE_MIRROR__DELIVERY_TIMEOUT",
     "exit_timeout": "SHADOWLANE_MIRROR__EXIT_TIMEOUT",
 }
+_OURS = ("SHADOWLANE_MIRROR__", "SHADOWLANE_CAPTURE__")
 CAPTURE = {name: f"SHADOWLANE_CAPTURE__{name.upper()}" for name in Capture.__dataclass_fields__}
 
 
@@ -67,6 +68,10 @@ def resolve(
                 values[name] = check(name, _parsed(name, environ[variable]), variable)
             except ConfigError as exc:
                 wrong.append(str(exc))
+    known = {*VARIABLES.values(), *CAPTURE.values()}
+    # A name that is misspelt, or was another one's once, may be what keeps content in: it is not passed over.
+    unknown = sorted(name for name in environ if name.startswith(_OURS) and name not in known)
+    wrong += [f"{name} is set, and is no setting of the mirror" for name in unknown]
     capture = Capture(**{name: values.pop(name) for name in CAPTURE if name in values})
     try:
         values["token_key"] = token_key(environ, capture.modes())

@@ -112,6 +112,14 @@ def test_a_wrong_environment_is_told_and_counted(
     assert "SHADOWLANE_CAPTURE__SAMPLE is 'lots'" in caplog.text
 
 
+def test_a_variable_that_nobody_reads_is_told_and_nothing_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHADOWLANE_MIRROR__CONTENT", "metadata")  # CAPTURE__CONTENT was meant
+    mirror = Mirror("shop", kafka="127.0.0.1:1")
+    serve(mirror, 5)
+    assert mirror.stats()["dropped"] == {"misconfigured": 5}
+    assert "SHADOWLANE_MIRROR__CONTENT is set" in mirror.stats()["last_problem"]
+
+
 def test_kafka_that_takes_only_one_half(fake: FakeMirror) -> None:
     fake.link.fate = lambda topic: "timed out" if topic == Topics().served else ""
     serve(fake.mirror, 10)

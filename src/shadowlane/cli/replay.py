@@ -94,14 +94,19 @@ def run_replay(settings: Settings, asked: Asked, options: Options) -> None:
     with closing(Forwarder(link, kafka.topics, outflow, buffer_bytes=BUFFER_BYTES)) as forwarder:
         pace = Pace(rate=asked.rate, speed=asked.speed)
         replay = Replay(read, forwarder, pace, options, progress, state)
-        try:
-            with interrupts() as interrupted:
+        with interrupts() as interrupted:
+            try:
                 _run(replay, console, interrupted)
-            complete = replay.flush(FLUSH_S)
-        except KeyboardInterrupt:
-            replay.flush(INTERRUPTED_FLUSH_S)
-            _tell_interrupted(replay.told, state)
-            sys.exit(EXIT_INTERRUPTED)
+                complete = replay.flush(FLUSH_S)
+            except (
+                KeyboardInterrupt,
+                SystemError,
+            ):  # what Ctrl-C may become within a callback of Kafka's client
+                if not interrupted():
+                    raise
+                replay.flush(INTERRUPTED_FLUSH_S)
+                _tell_interrupted(replay.told, state)
+                sys.exit(EXIT_INTERRUPTED)
         if not complete:
             raise BrokerError(
                 "Kafka did not take everything within its time; the same command goes on from there"
