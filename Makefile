@@ -5,10 +5,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test clients check faults soak bench redaction format clean
+.PHONY: help demo test slow clients check faults soak bench redaction format clean
 help:
 	@echo "make demo    set up, start everything, walk one candidate to 100%, roll the other one back (KEEP=1 stays up)"
 	@echo "make test    the tests, on the embedded servers and on Apache Kafka (TESTS=tests/contract runs a part)"
+	@echo "make slow    the tests that take half a minute or more each, which make test leaves out"
 	@echo "make clients the real clients and the examples, each in an environment of its own, with the mirror and without"
 	@echo "make check   lint, types, layers"
 	@echo "make faults  every fault on the running system, what is promised and what is seen (BROKER=embedded|kafka|both)"
@@ -32,8 +33,12 @@ demo: $(STAMP)
 # All tests run in several processes, file by file, each process with servers of its own. More than there are cores on a
 # small machine, since tests wait a lot.
 WORKERS ?= 4
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder)
+	$(BIN)/python -m pytest $(or $(TESTS),-m "not slow" $(SIDE_BY_SIDE))
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 # Real clients conflict with each other (litellm needs an older openai), so each has an environment of its own: they and
 # what shadowlane itself needs. PyPI is asked once for each.

@@ -55,6 +55,15 @@ class _Dropped:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_could_only_print_is_not_forgotten() -> None:
+    # What a shell starts in the background ignores it, these tests too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _press_twice()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _press_twice() -> None:
     with interrupts() as interrupted:
         assert not interrupted()
         _Dropped()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.services import needs_apache_kafka
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 DEMO = Path(__file__).parents[2] / "examples" / "support_desk" / "demo.py"
 
 

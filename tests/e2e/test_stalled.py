@@ -16,7 +16,7 @@ from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
 from tests.services import free_ports, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 REQUESTS = 60
 STALLS = """
 import asyncio, pathlib, sys, time

@@ -141,6 +141,7 @@ def test_what_no_cluster_can_be(tmp_path: Path, nodes: int, port: int) -> None:
         Cluster(tmp_path, nodes, port)
 
 
+@pytest.mark.slow
 def test_three_nodes_lose_nothing_with_one_of_them(tmp_path: Path) -> None:
     needs_apache_kafka()
     with Cluster(tmp_path / "kafka", nodes=3, port=free_ports_in_a_row(6)) as cluster:

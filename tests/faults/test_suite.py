@@ -22,6 +22,7 @@ from tests.services import free_ports
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_pairing_killed_twice_keeps_its_promise(tmp_path: Path) -> None:
     seen = tmp_path / "seen.json"
     done = subprocess.run(

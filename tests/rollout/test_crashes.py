@@ -121,6 +121,7 @@ def rows(store: ClockedStore, configured: Rollout, table: str, order: str) -> li
     return store.rows(query, {"rollout": configured.name})
 
 
+@pytest.mark.slow
 def test_killed_after_every_step(
     clickhouse: ClickHouseAddress, on_call: OnCall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
