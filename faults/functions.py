@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.case import Case, Check, PromiseBrokenError, what_counts
+from faults.traffic import Traffic
 
 SCORERS = ("raising", "hanging", "nonsense", "ending")
 
@@ -78,7 +79,7 @@ def hangs(data: bytes) -> bytes:
     return data
 
 
-def without_content(count: int) -> Check:
+def without_content(count: int, why: str = "redactor_failed") -> Check:
     """So many requests are mirrored without their content, and so abstain; nothing else changes."""
 
     def check(case: Case, report: dict[str, Any]) -> str:
@@ -91,6 +92,10 @@ def without_content(count: int) -> Check:
             raise PromiseBrokenError(f"{count} should be without content: {ledger}")
         if report["verdict"] != case.calm[case.arm]["verdict"]:
             raise PromiseBrokenError(f"the verdict is {report['verdict']}: {report['reason']}")
-        return f"{count} mirrored without content (redactor_failed), {ledger['scored']} scored, {report['verdict']}"
+        assert isinstance(case.traffic, Traffic)
+        counted = case.traffic.mirror.stats()["without_content"]
+        if counted != {why: count}:
+            raise PromiseBrokenError(f"the mirror counted {counted}")
+        return f"{count} mirrored without content ({why}), {ledger['scored']} scored, {report['verdict']}"
 
     return check

@@ -241,7 +241,7 @@ FUNCTIONS = Scene(
         ),
         Fault(
             "redactor-hangs", "mirrored without content; neither the service nor the mirror waits for it",
-            check=functions.without_content(2), mirror={"redact": functions.hangs},
+            check=functions.without_content(2, "redactor_timeout"), mirror={"redact": functions.hangs},
         ),
     ),
     prepare=_own_scorers,
