@@ -28,6 +28,7 @@ from shadowlane.schemas.sessions import SESSION
 from shadowlane.schemas.topics import Topics
 
 ARMS = tuple(arm.value for arm in Arm)
+FORK_WAIT_S = 0.2  # how long a fork waits for a connection that just begins
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 
@@ -111,6 +112,7 @@ class Mirror:
         self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
         self.looks_for_twice: bool | None = None  # producers.twice: True once a callback told of a call
         self._exit_armed = False
+        self._held = False  # the pipeline's lock, while this process forks
         _MIRRORS.add(self)
 
     @property
@@ -388,6 +390,15 @@ class Mirror:
         if multiprocessing is not None and process is not None and process.parent_process() is not None:
             multiprocessing.Finalize(None, at_exit, exitpriority=0)
 
+    def _before_fork(self) -> None:
+        """A name that Kafka's client resolves in another thread at this moment holds a lock of glibc's getaddrinfo
+        (__check_pf), which the child would have for ever: no connection of its own would ever begin."""
+        self._held = self._pipeline.connecting.acquire(timeout=FORK_WAIT_S)
+
+    def _after_fork_in_parent(self) -> None:
+        if self._held:
+            self._pipeline.connecting.release()
+
     def _after_fork(self) -> None:
         """In the child: what the parent holds is the parent's; start empty."""
         self._pipeline.buffer.disown()
@@ -400,10 +411,22 @@ _MIRRORS: "weakref.WeakSet[Mirror]" = weakref.WeakSet()
 _PARENTS: list[Pipeline[Exchange]] = []
 
 
+def _before_fork() -> None:
+    for mirror in list(_MIRRORS):
+        mirror._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for mirror in list(_MIRRORS):
+        mirror._after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
     for mirror in list(_MIRRORS):
         mirror._after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

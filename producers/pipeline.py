@@ -52,6 +52,9 @@ class Pipeline(Generic[T]):
             self.buffer.close(blocked)
         self.log = log
         self._make_link = make_link
+        self.connecting = threading.Lock()
+        """Held by the thread from the making of the link until Kafka has answered it once, or has not in 2 s."""
+        self._connects = False
         self._encode = encode
         self._topics = topics
         self._hold_s = hold_s
@@ -139,9 +142,12 @@ class Pipeline(Generic[T]):
             }
 
     def _run(self) -> None:
+        self.connecting.acquire()
+        self._connects = True
         try:
             link = self._make_link()
         except ConfigError as exc:
+            self._connected()
             self.log.problem("misconfigured", f"{exc}: nothing is mirrored")
             self._shut(Drop.MISCONFIGURED)
             return
@@ -169,7 +175,10 @@ class Pipeline(Generic[T]):
     def _round(self, worker: Worker[T]) -> None:
         urgent = self._flushing > 0 or self._stop_by is not None
         self._chores()
-        worker.step(time.perf_counter(), urgent=urgent)
+        try:
+            worker.step(time.perf_counter(), urgent=urgent)
+        finally:
+            self._connected()
         if worker.idle() and not urgent:
             self.buffer.asleep = True
             # What was put between idle() and here did not wake anyone.
@@ -178,6 +187,12 @@ class Pipeline(Generic[T]):
             self.buffer.asleep = False
         else:
             self._wake.wait(ROUND_S)
+
+    def _connected(self) -> None:
+        """The first step is over."""
+        if self._connects:
+            self._connects = False
+            self.connecting.release()
 
     def _shut(self, reason: str) -> None:
         """Drop everything, now and from now on."""
