@@ -26,6 +26,7 @@ BENCHMARKS = {
     "sink": "the sink from Kafka to the store, beside a bare insert of the same rows as columns",
     "ingest": "exchanges posted to ingest, beside an endpoint that hands bodies to Kafka as they are",
     "worker": "candidate calls a second, beside a bare aiohttp loop and the openai SDK's",
+    "stop": "from a stop, by command and by file, to the end of the last call",
     "latency": "from a request's end to its row in the store",
     "detection": "pairs until a change is detected, beside Wald's test",
     "engine": "the goals of the whole engine: metrics by slices, sessions, outages, late changes",

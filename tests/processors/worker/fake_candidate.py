@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -155,6 +156,7 @@ class FakeCandidate:
         self.headers: dict[str, dict[str, str]] = {}
         self.in_flight = 0
         self.most_in_flight = 0
+        self.ended_at = 0.0  # of the last call that is over, by the monotonic clock
         self._changed = threading.Condition()
 
     @property
@@ -170,6 +172,11 @@ class FakeCandidate:
         with self._changed:
             assert self._changed.wait_for(lambda: self.calls.total() >= count, timeout=60), self.calls
 
+    def wait_until_idle(self) -> None:
+        """Until no call is under way, as the server sees its connections."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self.in_flight, timeout=60), self.in_flight
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         text = body["messages"][-1]["content"]
@@ -183,7 +190,10 @@ class FakeCandidate:
         try:
             return await BEHAVIOURS[text.split()[0]](self, request, self.calls[text])
         finally:
-            self.in_flight -= 1
+            with self._changed:
+                self.in_flight -= 1
+                self.ended_at = time.monotonic()
+                self._changed.notify_all()
 
     async def _echo(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=await request.read(), content_type="application/json")

@@ -58,6 +58,7 @@ class Scene:
             "worker": {"timeout_s": 60, "concurrency": 8, "retry_base_s": 0.01} | sections.pop("worker", {}),
             "envelope": sections.pop("envelope", {"linger_ms": 5}),
             "prices": sections.pop("prices", {}),
+            "monitoring": sections.pop("monitoring", {}),
             "rollouts": sections.pop("rollouts", None)
             or [
                 {

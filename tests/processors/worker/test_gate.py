@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.events import Stop
 from tests.processors.worker.fake_candidate import FakeCandidate
 from tests.processors.worker.scene import Scene, request
-from tests.services import KafkaAddress
+from tests.services import KafkaAddress, free_port
 
 Stage = Callable[..., Scene]
 
@@ -44,6 +45,14 @@ def stop(kafka: Kafka, *, stopped: bool, rollout: str = "") -> None:
     write_stop(kafka, said, 30)
 
 
+def said_by_status(scene: Scene) -> str:
+    """What `shadowlane status` says of the one worker that runs."""
+    done = CliRunner().invoke(app, ["status", "worker", "--json", "--config", str(scene.file)])
+    (part,) = orjson.loads(done.stdout)["parts"]
+    told: str = part["doing"]
+    return told
+
+
 def errors(scene: Scene) -> dict[str, str]:
     return {name: responses[0].error for name, responses in scene.responses.items()}
 
@@ -53,22 +62,28 @@ def test_a_stop_ends_what_is_under_way_and_no_call_follows(
     stage: Stage, candidate: FakeCandidate, tmp_path: Path, way: str
 ) -> None:
     file = tmp_path / "stop"
-    scene = stage(worker={"concurrency": 5, "stop_file": str(file), "retry_base_s": 600, "retry_max_s": 600})
+    scene = stage(
+        worker={"concurrency": 5, "stop_file": str(file), "retry_base_s": 600, "retry_max_s": 600},
+        monitoring={"worker_port": free_port()},
+    )
     scene.write(*(request(f"held{n}", "held") for n in range(4)), request("to be asked again", "broken"))
     worker = scene.start()
     candidate.wait_for_calls(5)
+    assert said_by_status(scene) == "5 of 5 calls in flight, 0 requests wait for one"
     if way == "file":
         file.write_text("too dear\n")
     else:
         stop(scene.kafka, stopped=True)
     scene.read_until(lambda: len(scene.responses) == 5)  # though the candidate holds them still
+    candidate.wait_until_idle()
+    why = {"file": f"the file {file}: too dear", "command": "ann: bills"}[way]
+    stopped = f"0 of 5 calls in flight, 0 requests wait for one; calls of rollout r are stopped by {why}"
+    assert said_by_status(scene) == stopped
     scene.write(*(request(f"later{n}") for n in range(5)))
     scene.read_until(lambda: len(scene.responses) == 10)
     assert set(errors(scene).values()) == {"stopped"}
-    message = scene.responses["later0"][0].error_message
-    assert message == {"file": f"calls are stopped by the file {file}: too dear"}.get(
-        way, "calls are stopped by ann: bills"
-    )
+    assert scene.responses["later0"][0].error_message == f"calls are stopped by {why}"
+    assert said_by_status(scene) == stopped
     assert candidate.calls.total() == 5
     if way == "file":
         file.unlink()
