@@ -127,6 +127,8 @@ class _Process:
         self._numbers = itertools.count(1)
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._reason = ""  # why it was ended
+        self._process: asyncio.subprocess.Process | None = None
+        self._killed = False
 
     async def start(self, settings: Python) -> None:
         """
@@ -164,8 +166,9 @@ class _Process:
         except TimeoutError as exc:
             await self._end_late(number)
             raise CallLateError(f"no answer within {timeout_s:g} s") from exc
-        except asyncio.CancelledError:  # calls are stopped
-            await asyncio.shield(self._end_late(number))
+        except asyncio.CancelledError:
+            # Calls are stopped: all of this pool, which is one arm's of one rollout. At once, whatever it is doing.
+            await asyncio.shield(self.kill("calls were stopped"))
             raise
         finally:
             self._open.pop(number, None)
@@ -173,8 +176,12 @@ class _Process:
     async def kill(self, reason: str) -> None:
         """Ends it, and all that it started. ``reason``: for the calls that are open."""
         self.ended, self._reason = True, self._reason or reason
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is None:
+            return  # cancelled while it was started: asyncio has ended it
+        if not self._killed:
+            self._killed = True  # once: another process may have its number later
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
     async def _end_late(self, number: int) -> None:
@@ -191,13 +198,13 @@ class _Process:
         await self.kill("its process was ended, since another call in it did not come back")
 
     def _write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
+        assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(len(data).to_bytes(4, "big") + data)
 
     async def _frame(self) -> Any:
         """The next frame; None at the end."""
+        assert self._process is not None and self._process.stdout is not None
         source = self._process.stdout
-        assert source is not None
         try:
             length = int.from_bytes(await source.readexactly(4), "big")
             if length > MAX_FRAME_BYTES:
@@ -228,6 +235,7 @@ class _Process:
                 answer.set_exception(lost)
 
     def _ending(self) -> str:
+        assert self._process is not None
         code = self._process.returncode
         if code is not None and code < 0:
             return f"it took its process with it ({signal.Signals(-code).name})"

@@ -1,6 +1,7 @@
 """What tests have called in processes of their own."""
 
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -70,9 +71,19 @@ async def answer_async(body: dict[str, Any]) -> str:
             await asyncio.sleep(3600)
         case ["block"]:
             time.sleep(3600)
+        case ["deaf", path]:
+            Path(path).write_text(str(os.getpid()))
+            await deaf()
         case ["meet", count]:
             return await meet(int(count))
     return str(os.getpid())
+
+
+async def deaf() -> None:
+    """Does not end when it is cancelled."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
 
 
 _here: list[asyncio.Future[str]] = []

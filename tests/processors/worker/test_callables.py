@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,21 @@ class Asking:
     async def _ask(self, requests: list[MirroredRequest]) -> list[Response]:
         self._caller = self._caller or Caller(self.worker)
         return await asyncio.gather(*(self._caller.respond(each, self.plan) for each in requests))
+
+    def stopped(self, requests: list[str], begun: Callable[[], bool]) -> list[Response]:
+        """The same; once it has ``begun``, calls are stopped."""
+
+        async def ask() -> list[Response]:
+            asking = asyncio.create_task(self._ask([says(text) for text in requests]))
+            while True:
+                await asyncio.sleep(0)  # as far as it goes without waiting
+                if begun():
+                    break
+            assert self._caller is not None
+            self._caller.abort(lambda rollout: f"{rollout} is stopped")
+            return await asking
+
+        return self._runner.run(ask())
 
     def close(self) -> None:
         async def end() -> None:
@@ -152,11 +167,14 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     with asking(timeout_s=2) as ask:
         [response] = ask(f"leave {tmp_path / 'pid'}")
         assert response.error == "timeout"
-        child = int((tmp_path / "pid").read_text())
-        deadline = time.monotonic() + 30
-        while _runs(child):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while _runs(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _runs(pid: int) -> bool:
@@ -164,6 +182,25 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(("function", "text"), [("answer", "leave"), ("answer_async", "deaf")])
+def test_a_stop_ends_what_runs_with_all_that_it_started(function: str, text: str, tmp_path: Path) -> None:
+    with asking(function) as ask:
+        pid = tmp_path / "pid"
+        responses = ask.stopped([f"{text} {pid}", "wait"], lambda: pid.is_file() and pid.read_text() != "")
+        assert {(each.error, each.attempts) for each in responses} == {("stopped", 1)}
+        wait_for_end(int(pid.read_text()))
+        [after] = ask("model" if function == "answer" else "pid")  # in a process that is new
+        assert after.error == ""
+
+
+def test_a_stop_ends_one_that_is_being_started() -> None:
+    with asking() as ask:
+        turns = iter((False, True))  # of the loop: after the second one both are under way
+        [first, second] = ask.stopped(["count", "count"], lambda: next(turns))
+        assert first.error == second.error == "stopped"
+        assert ask("count")[0].output.endswith(" 1")
 
 
 def test_calls_share_the_processes_that_there_are() -> None:
