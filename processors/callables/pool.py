@@ -198,12 +198,14 @@ class _Process:
         await self.kill("its process was ended, since another call in it did not come back")
 
     def _write(self, data: bytes) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._process.stdin.write(len(data).to_bytes(4, "big") + data)
 
     async def _frame(self) -> Any:
         """The next frame; None at the end."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         source = self._process.stdout
         try:
             length = int.from_bytes(await source.readexactly(4), "big")
