@@ -18,8 +18,8 @@ from examples.agent import agent
 from shadowlane.processors.samples import NoiseSample
 from shadowlane.processors.store import connect
 from shadowlane.producers import Mirror
-from shadowlane.schemas.config import ClickHouse, Rollout
-from tests.e2e import agents
+from shadowlane.schemas.config import ClickHouse, Kafka, Rollout
+from tests.e2e import agents, hidden
 from tests.e2e.candidate import answer
 from tests.e2e.starting import Start
 from tests.services import free_ports, running
@@ -63,6 +63,7 @@ def system(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
                 rollout("calm", port),
                 with_noise(rollout("stormy", port)),
                 rollout("faulty", port, "/faulty/v1"),
+                rollout("hidden", port),
             ),
             {
                 "name": "agents",
@@ -252,6 +253,54 @@ def test_a_line_that_cant_be_read_is_refused_by_number(system: System, tmp_path:
     assert "line 2: not JSON" in done.stderr
     assert "line 3: response" in done.stderr
     assert "2 sent, 2 refused" in done.stderr + done.stdout
+
+
+def test_what_is_mirrored_hashed_is_compared_and_read_by_nobody(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHADOWLANE_TOKEN_KEY", "a key of sixteen letters")
+    mirror = Mirror(service="hidden", kafka=system.kafka, content="hashed")
+    with hidden.model() as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        with openai.OpenAI(base_url=address, api_key="k") as plain:
+            client = mirror.wrap(plain)
+            for question, answered in hidden.ASKED:
+                done = client.chat.completions.create(
+                    model="desk-1", messages=[{"role": "user", "content": question}]
+                )
+                assert done.choices[0].message.content == answered
+        assert mirror.flush(30)
+        stats = mirror.stats()
+        mirror.close()
+        assert server.asked == len(hidden.ASKED)  # and no shadow
+    report = system.settle(len(hidden.ASKED), "hidden")
+    assert stats["without_content"] == {"hashed": len(hidden.ASKED)}
+    assert report["ledger"]["abstained"] == len(hidden.ASKED)
+    assert report["ledger"]["adds_up"]
+    assert (report["verdict"], report["pairs"]) == ("hold", 0)
+
+    kept = hidden.on_kafka(Kafka.model_validate(system.settings["kafka"]))
+    store = connect(ClickHouse.model_validate(system.settings["clickhouse"]))
+    pairs = list(store.query("SELECT * FROM abstained WHERE rollout = 'hidden' ORDER BY ts").named_results())
+    page = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^```sql\n(.*?)^```", page, flags=re.M | re.S)
+    unsteady = list(store.query(documented[0]).named_results())  # the first one is of hashed content
+    store.close()
+    for word in hidden.SECRET:
+        assert word.encode() not in kept
+        assert word not in str(pairs)
+    said = ("reason", "candidate_error", "candidate_error_message", "candidate_attempts")
+    assert {tuple(each[name] for name in said) for each in pairs} == {
+        ("no_content", "no_content", "mirrored without its content: hashed", 0)
+    }
+    assert {(each["stable_model"], each["stable_output_tokens"]) for each in pairs} == {("desk-1", 5)}
+    requests = [each["request"] for each in pairs]
+    assert requests[0] == requests[1] != requests[2] == requests[3]
+    assert json.loads(requests[0]).keys() == {"messages", "model"}
+    outputs = [each["stable_output"] for each in pairs]
+    assert outputs[0] != outputs[1] != outputs[2] == outputs[3]
+    assert [(each["answers"], each["asked"]) for each in unsteady] == [(2, 2)]
+    assert unsteady[0]["request"] == requests[0]
 
 
 STEPS = """
