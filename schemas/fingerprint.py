@@ -32,6 +32,7 @@ _NOT_PARAMETERS = frozenset(
         "safety_identifier",
         "prompt_cache_key",
         "store",
+        "requestMetadata",
     }
 )
 _TOOLS = ("tools", "functions")
@@ -60,7 +61,10 @@ def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
     if protocol not in _APIS:
         return ""
     prints = _of_parameters(body, protocol)
-    tools = [body[name] for name in _TOOLS if body.get(name) is not None]
+    if protocol == _APIS[3]:
+        tools = _of_converse(body)
+    else:
+        tools = [body[name] for name in _TOOLS if body.get(name) is not None]
     prompt = _prompt(body, protocol)
     if not (prompt or tools):
         return prints
@@ -70,7 +74,8 @@ def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
 
 
 def fingerprint_beside(body: Any, protocol: str, other: Any, of_other: str) -> str:
-    """`fingerprint` of a body that was made of ``other``, a request of the same API whose own is ``of_other``.
+    """`fingerprint` of a body that was made of ``other``, a request of the same API whose own is ``of_other``: of
+    OpenAI's or Anthropic's, which have their tools in the same place.
 
     Where both have the very same prompt and tools, these are not read again.
     """
@@ -118,7 +123,22 @@ def _texts(content: Any) -> list[str]:
     return [
         part["text"] if isinstance(part, dict) and isinstance(part.get("text"), str) else _json(part).decode()
         for part in content
+        if not _cached(part)
     ]
+
+
+def _of_converse(body: Mapping[str, Any]) -> list[Any]:
+    """The tools of a request of Bedrock's Converse, which has them beside the choice among them."""
+    config = body.get("toolConfig")
+    tools = config.get("tools") if isinstance(config, dict) else None
+    if not isinstance(tools, list):
+        return [] if tools is None else [tools]
+    return [tools] if (tools := [tool for tool in tools if not _cached(tool)]) else []
+
+
+def _cached(part: Any) -> bool:
+    """Whether it says only that Bedrock keeps what stands before it: Anthropic has that within the part."""
+    return isinstance(part, dict) and part.keys() == {"cachePoint"}
 
 
 def _offered(tools: Any) -> Any:
@@ -130,6 +150,9 @@ def _function(tool: Any) -> Any:
     if not isinstance(tool, dict):
         return tool
     about, kind = tool.get("function"), tool.get("type")
+    if isinstance(spec := tool.get("toolSpec"), dict):  # Bedrock's
+        schema = spec.get("inputSchema")
+        about = {**spec, "parameters": schema.get("json") if isinstance(schema, dict) else schema}
     if not isinstance(about, dict):
         if kind not in (None, "function", "custom") or not isinstance(tool.get("name"), str):
             return tool
@@ -142,6 +165,10 @@ def _of_parameters(body: Mapping[str, Any], protocol: str) -> str:
     parameters = {key: value for key, value in body.items() if key not in _NOT_ITS_OWN and value is not None}
     if protocol != _APIS[0]:
         parameters[""] = protocol  # no parameter is called that
+        if isinstance(config := parameters.get("toolConfig"), dict):  # without the tools that are in it
+            rest = {name: value for name, value in config.items() if name != "tools" and value is not None}
+            del parameters["toolConfig"]
+            parameters |= {"toolConfig": rest} if rest else {}
     return _digest(_json(parameters))
 
 

@@ -2,11 +2,18 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from shadowlane.embedded.kafka.jars import UNREACHABLE
 
 pytest_plugins = ["tests.services"]
+
+# How long a busy machine takes says nothing of the code.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 NO_RECORDINGS = (
     "no recorded models: SHADOWLANE_RECORDED_MODELS names the folder that has prompts.jsonl.gz and models"

@@ -104,13 +104,14 @@ class Question:
                 response.request, response.served_fingerprint = request.body, ""
             attempt = Attempt(failure=refused[0], message=refused[1])
             return cls(target, protocol, b"", response, target.url, attempt)
-        # Converse has the model in its address.
-        named: Any = {"model": response.model, **body} if protocol == Protocol.BEDROCK_CONVERSE else body
-        response.fingerprint = (
-            fingerprint_beside(named, protocol, request.body, response.served_fingerprint)
-            if protocol == request.protocol
-            else fingerprint(named, protocol)
-        )
+        if protocol == Protocol.BEDROCK_CONVERSE:  # which has the model in its address
+            response.fingerprint = fingerprint({"model": response.model, **body}, protocol)
+        elif protocol == request.protocol:
+            response.fingerprint = fingerprint_beside(
+                body, protocol, request.body, response.served_fingerprint
+            )
+        else:
+            response.fingerprint = fingerprint(body, protocol)
         response.left_out = list(left_out)
         if (http := target.version.http) is not None:
             return _formed(target, http, body, protocol, response)

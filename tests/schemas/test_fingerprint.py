@@ -115,7 +115,7 @@ def test_what_is_said_later_is_no_prompt() -> None:
     assert fingerprint(ASKED | {"messages": later}) == fingerprint(ASKED)
 
 
-@pytest.mark.parametrize("protocol", ["openai.responses", "anthropic.messages"])
+@pytest.mark.parametrize("protocol", ["openai.responses", "anthropic.messages", "bedrock.converse"])
 def test_prompt_and_tools_have_the_same_digits_in_every_api(protocol: str) -> None:
     for messages in (ASKED["messages"], [{"role": "system", "content": OTHER}, *ASKED["messages"]]):
         body = ASKED | {"messages": messages}
@@ -123,6 +123,25 @@ def test_prompt_and_tools_have_the_same_digits_in_every_api(protocol: str) -> No
         assert parts(translated, protocol)[1:] == parts(body)[1:]
         back, _ = translate(translated, protocol, "openai.chat")
         assert parts(back)[1:] == parts(body)[1:]
+
+
+def test_of_bedrock_the_tools_are_told_from_the_choice_among_them() -> None:
+    asked, _ = translate(ASKED | {"tool_choice": "required"}, "openai.chat", "bedrock.converse")
+    config = asked["toolConfig"]
+    model, prompt, tools = parts(asked, "bedrock.converse")
+    other = asked | {"toolConfig": config | {"tools": config["tools"][:1]}}
+    assert parts(other, "bedrock.converse")[:2] == [model, prompt]
+    assert parts(other, "bedrock.converse")[2] not in (tools, "")
+    free = asked | {"toolConfig": {"tools": config["tools"], "toolChoice": None}}
+    assert parts(free, "bedrock.converse")[1:] == [prompt, tools]
+    assert parts(free, "bedrock.converse")[0] != model
+    cached = asked | {
+        "system": [*asked["system"], {"cachePoint": {"type": "default"}}],
+        "toolConfig": config | {"tools": [*config["tools"], {"cachePoint": {"type": "default"}}]},
+        "requestMetadata": {"tenant": "a"},
+    }
+    assert fingerprint(cached, "bedrock.converse") == fingerprint(asked, "bedrock.converse")
+    assert parts(asked | {"toolConfig": {"tools": []}}, "bedrock.converse")[1:] == [prompt]
 
 
 @given(bodies, bodies, st.sets(st.sampled_from(["tools", "messages", "temperature"])))
@@ -136,7 +155,17 @@ def test_what_two_bodies_share_is_not_read_twice_and_nothing_else(
     assert fingerprint_beside(agent, "openai.chat", ASKED, fingerprint(ASKED)) == fingerprint(agent)
 
 
-@pytest.mark.parametrize("protocol", ["openai.chat", "openai.responses", "anthropic.messages"])
-@given(bodies.map(lambda body: body | {"system": body.get("tools"), "input": body.get("messages")}))
+@pytest.mark.parametrize(
+    "protocol", ["openai.chat", "openai.responses", "anthropic.messages", "bedrock.converse"]
+)
+@given(
+    bodies.map(
+        lambda body: (
+            body
+            | {"system": body.get("tools"), "input": body.get("messages")}
+            | {"toolConfig": {"tools": body.get("stop")} if "stop" in body else body.get("model")}
+        )
+    )
+)
 def test_whatever_is_in_a_body_it_has_one(protocol: str, body: dict[str, Any]) -> None:
     assert fingerprint(body, protocol)
