@@ -74,6 +74,13 @@ WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND candidate_error 
 GROUP BY error
 ORDER BY pairs DESC, error
 """
+LEFT_OUT = """
+SELECT arrayJoin(left_out) AS parameter, count() AS pairs
+FROM pairs
+WHERE rollout = {rollout:String} AND epoch = {epoch:String}
+GROUP BY parameter
+ORDER BY pairs DESC, parameter
+"""
 
 
 def scored(rows: Rows, rollout: Rollout) -> dict[str, Metric]:
@@ -141,6 +148,12 @@ def tested(metric: MetricReport, tests: tuple[str, ...], verdict: Verdict) -> Me
 def failures(rows: Rows, rollout: Rollout) -> dict[str, int]:
     found = rows(FAILURES, {"rollout": rollout.name, "epoch": rollout.epoch})
     return {str(row["error"]): int(row["pairs"]) for row in found}
+
+
+def left_out(rows: Rows, rollout: Rollout) -> dict[str, int]:
+    """Scored pairs by what the arm that did not serve was asked without; a pair counts for each parameter."""
+    found = rows(LEFT_OUT, {"rollout": rollout.name, "epoch": rollout.epoch})
+    return {str(row["parameter"]): int(row["pairs"]) for row in found}
 
 
 def cost_of(metric: Metric | None) -> dict[str, float | None]:

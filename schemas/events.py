@@ -59,6 +59,7 @@ class Failure(StrEnum):
     TIMEOUT = "timeout"
     CONNECTION = "connection"  # refused, reset, cut in the middle of the body
     HTTP = "http"  # a status of 400 or more that is not one of the others; see Response.status
+    REJECTED_PARAMETER = "rejected_parameter"  # 400 or 422: it does not take a parameter of the request
     BAD_RESPONSE = "bad_response"  # 200, and not what the protocol says
     EXCEPTION = "exception"  # the observed callable or the client raised
     ABANDONED = "abandoned"  # the service stopped reading the stream
@@ -152,7 +153,9 @@ class Response:
     output_tokens: int | None = None
     attempts: int = 1
     served_model: str = ""  # as the server that answered names it
-    left_out: list[str] = field(default_factory=list)  # of the request, as this arm's API has no words for it
+    left_out: list[str] = field(
+        default_factory=list
+    )  # of the request: its API has no words for it, or refused it
     key: str = ""  # the request's
     stage: str = ""  # on the shadow side: the request's
     fingerprint: str = ""  # on the shadow side: of what was asked (schemas/fingerprint.py)

@@ -18,7 +18,9 @@ from shadowlane.processors.worker.calling import called
 from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
+from shadowlane.processors.worker.rejected import Rejections
 from shadowlane.processors.worker.target import Plan, Target
+from shadowlane.schemas.answers.rejection import STATUSES
 from shadowlane.schemas.config import Rollout, Worker
 from shadowlane.schemas.config.kinds import Python
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
@@ -44,6 +46,7 @@ class Caller:
         self._on_attempt = on_attempt
         self._limits: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
         self._pools: dict[tuple[str, str], Pool] = {}  # by rollout and arm
+        self.rejections = Rejections()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=worker.concurrency, ttl_dns_cache=DNS_TTL_S),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -76,12 +79,14 @@ class Caller:
     async def _ask(self, question: Question, guarded: Guarded | None) -> Response:
         if question.refused is not None:
             return question.answered(question.refused, 0)
-        target, number = question.target, 1
-        gate, admission = self._gate, FREE
+        target, number, refused = question.target, 1, 0
+        gate, admission, rejections = self._gate, FREE, self.rejections
         python = target.version.python
         limit_s = target.timeout_s if python is None else CALLABLES_S
         deadlines, timeout = self._limits.get(limit_s) or self._limit(limit_s)
         while True:
+            if rejections.known:
+                await rejections.before(question)
             if gate is not None and guarded is not None and not (gate.open and guarded.calm):
                 admitted = await gate.admit(guarded, question)
                 if isinstance(admitted, Attempt):
@@ -120,9 +125,12 @@ class Caller:
                 gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
             if python is None:
                 attempt.latency_ms = (time.perf_counter() - started) * 1000
+            if (rejections.known or attempt.status in STATUSES) and rejections.after(question, attempt, body):
+                number, refused = number + 1, refused + 1
+                continue
             wait = None
             if attempt.again:
-                wait = self._backoff.wait(number, attempt.retry_after, random.random())  # noqa: S311 (jitter)
+                wait = self._backoff.wait(number - refused, attempt.retry_after, random.random())  # noqa: S311 (jitter)
             if wait is None:
                 return question.answered(attempt, number)
             number += 1

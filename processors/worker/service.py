@@ -106,7 +106,9 @@ class ShadowWorker:
         said = (
             f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
         )
-        return "; ".join((said, *self._gate.told())) if self._started else said
+        if not self._started:
+            return said
+        return "; ".join((said, *self._gate.told(), *self._caller.rejections.told()))
 
     def _waits_for(self) -> Waiting:
         if not self._started:
@@ -128,6 +130,7 @@ class ShadowWorker:
         if self._started:
             yield from producer_figures(self._producer)
             yield from self._gate.figures()
+            yield from self._caller.rejections.figures()
 
     async def run(self, partitions: dict[str, int]) -> None:
         """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`).

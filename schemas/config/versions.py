@@ -52,6 +52,11 @@ class Version(Section):
     prompt: Prompt | None = Field(
         default=None, description="the version's own system prompt, or a part of it"
     )
+    rejected_parameters: Literal["fail", "leave_out"] = Field(
+        default="fail",
+        description="what becomes of a request with a parameter that the version does not take: it fails, or is asked "
+        "again without it, and left_out of the pair names it",
+    )
     timeout_s: Positive | None = Field(default=None, description="instead of worker.timeout_s")
     allow: list[SideEffect] = Field(
         default_factory=list,
@@ -69,6 +74,12 @@ class Version(Section):
         """The :class:`~shadowlane.schemas.events.Protocol` of what it is asked; ``""``: whatever the request is."""
         own = self.http or self.python
         return KINDS.get((own.api or "") if own is not None else self.kind, "")
+
+    @property
+    def asked_as_model(self) -> bool:
+        """Whether what it is sent is the body of a request of a model's API."""
+        plain = self.http is None or (self.http.body is None and self.http.method != "GET")
+        return bool(self.protocol) and self.kind != "python" and plain
 
     @property
     def reachable(self) -> bool:
@@ -112,13 +123,18 @@ class Version(Section):
                 f"{name!r} needs to know the API of the request: name it in {self.kind}.api, or change the request "
                 f"{'in http.body' if self.kind == 'http' else 'in the callable'}"
             )
+        if self.rejected_parameters == "leave_out" and not self.asked_as_model:
+            raise ValueError(
+                f"'rejected_parameters: leave_out' needs to know what of the request is a parameter: of kind "
+                f"{self.kind} it is there where http.api is named, and without http.body"
+            )
         return self
 
     def content(self) -> dict[str, Any]:
         """All that makes its answers, as JSON; what came to be later only where it is given, so that what was
         measured before goes on."""
         told = self.model_dump(mode="json", exclude={"timeout_s", "headers"})
-        for name in ("prompt", "http", "python", "bedrock"):
+        for name in ("prompt", "http", "python", "bedrock", "rejected_parameters"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del told[name]
         if not self.allow:

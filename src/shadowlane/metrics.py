@@ -91,6 +91,20 @@ WORKER_CIRCUIT = _gauge(
 )
 WORKER_PACED = _gauge("worker_paced_seconds", "until its provider may be asked again", "rollout", "arm")
 WORKER_FAILURES = _counter("worker_failures", "requests that ended in a failure, by its kind", "reason")
+WORKER_REJECTED = _counter(
+    "worker_rejected_parameters",
+    "answers by which a version refused a parameter of the request",
+    "rollout",
+    "arm",
+    "parameter",
+)
+WORKER_ASKED_WITHOUT = _counter(
+    "worker_parameters_left_out",
+    "requests asked without a parameter that the version does not take, or with its other name",
+    "rollout",
+    "arm",
+    "parameter",
+)
 WORKER_BASELINES = _counter("worker_baselines", "requests that the stable version answered again, for noise")
 WORKER_BASELINE_FAILURES = _counter(
     "worker_baseline_failures", "of these, that ended in a failure, by its kind", "reason"

@@ -106,6 +106,10 @@ def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
         "The candidate b answered as b-1",
         "The candidate b answered as b-2",
     ]
+    without = replace(report, left_out={"temperature": 1200, "seed": 7})
+    assert "Pairs that one version was asked without: temperature 1,200, seed 7" in map(
+        str.rstrip, shown(without)
+    )
 
 
 def shown(report: Report) -> list[str]:

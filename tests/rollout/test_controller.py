@@ -9,6 +9,7 @@ import pytest
 from shadowlane.cli.rollout import run_recompute
 from shadowlane.errors import BrokerError, StoreError
 from shadowlane.evaluators.gates.scope import moment
+from shadowlane.rollout import measured
 from shadowlane.rollout.controller import MOST_BUCKETS_BEFORE, REPUBLISH_MS, Controller
 from shadowlane.rollout.evidence import Keeper, Stage
 from shadowlane.rollout.log import Log
@@ -546,6 +547,12 @@ def test_what_is_kept_is_held_to_the_pairs(scene: Scene, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         run_recompute(scene.settings, None)
     assert "NOT THE SAME: 300 pairs" in capsys.readouterr().out
+
+
+def test_the_report_says_what_a_version_was_asked_without(scene: Scene) -> None:
+    for left_out in ([], ["seed"], ["seed", "temperature"]):
+        put(scene.store, scene.rollout, NOW, 2, left_out=left_out)
+    assert measured.left_out(scene.store.rows, scene.rollout) == {"seed": 4, "temperature": 2}
 
 
 def test_on_call_hears_that_the_provider_changed_the_model(scene: Scene) -> None:

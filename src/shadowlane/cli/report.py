@@ -97,6 +97,9 @@ def render(report: Report) -> RenderableType:
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
+    if report.left_out:
+        names = ", ".join(f"{printable(name)} {count:,}" for name, count in report.left_out.items())
+        parts += [Text(), Text(f"Pairs that one version was asked without: {names}", "yellow")]
     if changed := _models(report):
         parts += [Text(), *changed]
     if report.cost.get("stable_usd") is not None or report.cost.get("candidate_usd") is not None:

@@ -67,6 +67,17 @@ async def refused(server: "FakeCandidate", request: web.Request, call: int) -> w
     return web.json_response({"error": {"message": "no such parameter", "code": None}}, status=400)
 
 
+async def picky(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
+    """As OpenAI's models that reason: they take neither, and say so one at a time."""
+    body = await request.json()
+    for name in ("temperature", "top_p"):
+        if name in body:
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            error = {"message": message, "param": name, "code": "unsupported_parameter"}
+            return web.json_response({"error": error}, status=400)
+    return web.json_response(completion())
+
+
 async def moved(server: "FakeCandidate", request: web.Request, call: int) -> web.StreamResponse:
     return web.Response(status=307, headers={"location": "/elsewhere"})
 
@@ -133,6 +144,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         broken,
         broken_once,
         refused,
+        picky,
         moved,
         throttled,
         throttled_once,

@@ -177,6 +177,50 @@ def test_what_was_spent_is_told_and_what_was_not_given_back(stage: Stage, candid
         follows.stop(10)
 
 
+def test_calls_that_were_refused_for_a_parameter_count_and_status_tells_of_it(
+    stage: Stage, candidate: FakeCandidate
+) -> None:
+    rollout = {
+        "name": "r",
+        "match": {"service": "s"},
+        "stable": {"model": "old"},
+        "candidate": {
+            "base_url": candidate.base_url,
+            "model": "new",
+            "rejected_parameters": "leave_out",
+        },
+        "budget": {"day": {"calls": 1000}},
+    }
+    scene = stage(rollouts=[rollout], monitoring={"worker_port": free_port()})
+    asked = {
+        "model": "old",
+        "messages": [{"role": "user", "content": "picky"}],
+        "temperature": 0.2,
+        "top_p": 0.9,
+    }
+    scene.write(*(request(f"q{number}", body=asked) for number in range(40)))
+    worker = scene.start()
+    scene.read_until(lambda: len(scene.responses) == 40)
+    found = [responses[0] for responses in scene.responses.values()]
+    assert {(r.error, r.output, *r.left_out) for r in found} == {("", "fine", "temperature", "top_p")}
+    made = candidate.calls.total()
+    assert made == sum(r.attempts for r in found)
+    assert 42 <= made < 60  # eight at once: each of the first is refused once, one of them twice
+    without = "the candidate version of rollout r does not take temperature, top_p, and is asked without"
+    assert without in said_by_status(scene)
+    assert scene.terminate(worker) == 0
+    assert scene.log.read_text().count("does not take temperature") == 1
+    lines = Lines(lambda: None)
+    follows = follow_budgets(scene.kafka, lines)
+    follows.start()
+    try:
+        assert follows.ready.wait(30)
+        (window,) = lines.book.windows()
+        assert lines.book.spent(window)[2] == made
+    finally:
+        follows.stop(10)
+
+
 def test_a_candidate_that_does_not_answer_is_left_alone(stage: Stage, candidate: FakeCandidate) -> None:
     scene = stage(worker={"concurrency": 8, "max_attempts": 1})
     scene.write(*(request(f"q{number}", "broken") for number in range(120)))
