@@ -8,12 +8,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import aiohttp
 
 from shadowlane.processors.callables.pool import Pool
 from shadowlane.processors.worker import chat, retry
+from shadowlane.processors.worker.ahead import Asking
 from shadowlane.processors.worker.calling import called
 from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
@@ -62,13 +64,13 @@ class Caller:
         for deadlines, _ in self._limits.values():
             deadlines.stop(lambda question: bool(stopped(question.response.rollout)))
 
-    def respond(self, request: MirroredRequest, plan: Plan) -> Coroutine[Any, Any, Response]:
+    def asking(self, request: MirroredRequest, plan: Plan) -> Asking:
         """The response of the arm that did not serve: asks it, where it may be asked, up to ``max_attempts``.
 
-        What is awaited keeps nothing of the request that its response does not. ``latency_ms`` is that of the last
-        attempt alone, waits and earlier attempts left out.
+        What is returned keeps nothing of the request that its response does not, and is called once. ``latency_ms`` is
+        that of the last attempt alone, waits and earlier attempts left out.
         """
-        return self.ask(Question.of(request, plan), plan.rollout)
+        return partial(self.ask, Question.of(request, plan), plan.rollout)
 
     def ask(self, question: Question, rollout: Rollout) -> Coroutine[Any, Any, Response]:
         """The response to a question. Never raises for what the version does."""

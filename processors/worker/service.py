@@ -6,10 +6,9 @@ import gc
 import logging
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVarTuple
+from typing import TypeVarTuple
 from uuid import uuid4
 
 from shadowlane.errors import BrokerError, CodecError, PoisonError
@@ -20,6 +19,7 @@ from shadowlane.processors.produce import Done, EnvelopeProducer, RecordTooLarge
 from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
+from shadowlane.processors.worker.ahead import Ahead, Made
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Gate
 from shadowlane.processors.worker.progress import Progress
@@ -76,7 +76,7 @@ class ShadowWorker:
         self._settings = settings
         self._topics = settings.kafka.topics
         self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
-        self._waiting: deque[Work] = deque()
+        self._ahead = Ahead(self._made_of)
         self._running: set[asyncio.Task[None]] = set()
         self._outgoing: list[tuple[int, bytes, Done]] = []
         self._stop = asyncio.Event()
@@ -102,7 +102,7 @@ class ShadowWorker:
         return []
 
     def _doing(self) -> str:
-        calls, waiting = self.progress.in_flight, len(self._waiting)
+        calls, waiting = self.progress.in_flight, len(self._ahead)
         said = (
             f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
         )
@@ -116,8 +116,8 @@ class ShadowWorker:
         found = dict(producer_waiting(self._producer))
         if not self._reader.joined.is_set():
             found["its consumer group"] = "Kafka has given it no partitions yet"
-        if self._waiting and len(self._running) >= self._settings.worker.concurrency:
-            calls, waiting = self._settings.worker.concurrency, len(self._waiting)
+        if self._ahead and len(self._running) >= self._settings.worker.concurrency:
+            calls, waiting = self._settings.worker.concurrency, len(self._ahead)
             found["answers"] = f"all {calls} calls are under way, {waiting:,} requests wait for one"
         return found
 
@@ -178,8 +178,7 @@ class ShadowWorker:
 
     async def _drain(self) -> None:
         self._reader.stop_reading()
-        self.progress.given_back += len(self._waiting)
-        self._waiting.clear()
+        self.progress.given_back += self._ahead.clear()
         if self._can_write and self._running:
             log.info("worker stopping: %d calls in flight", len(self._running))
             await asyncio.wait(self._running, timeout=self._settings.worker.drain_s)
@@ -218,23 +217,22 @@ class ShadowWorker:
         if self._stop.is_set():
             self.progress.given_back += len(works)
             return
-        self._waiting.extend(works)
+        self._ahead.add(works)
         self._start_calls()
 
     def _start_calls(self) -> None:
         if not self._stop.is_set():
             room = self._settings.worker.concurrency - len(self._running)
-            for _ in range(min(room, len(self._waiting))):
+            for _ in range(min(room, len(self._ahead))):
                 task = self._loop.create_task(self._work())
                 self._running.add(task)
                 task.add_done_callback(self._ended)
 
     async def _work(self) -> None:
         """One record after the other, until none waits: a task for each costs more."""
-        while self._waiting and not self._stop.is_set():
-            work = self._waiting.popleft()
-            if work.ticket.owned:
-                await self._handle(work)
+        while not self._stop.is_set() and (made := self._ahead.next()) is not None:
+            if made.work.ticket.owned:
+                await self._handle(made)
             else:
                 self.progress.given_back += 1
 
@@ -250,20 +248,22 @@ class ShadowWorker:
     def _count_attempt(self) -> None:
         self.progress.attempts += 1
 
-    async def _handle(self, work: Work) -> None:
+    async def _handle(self, made: Made) -> None:
         """One record, to its end. Raises only where nothing can be written any more."""
-        progress = self.progress
+        work, progress = made.work, self.progress
         progress.records += 1
+        about(made.request_id)
         try:
-            responding = self._responding(work.line)
-            if responding is None:
+            if made.error is not None:
+                raise made.error
+            if made.asking is None:
                 progress.not_shadowed += 1
                 self._reader.finished(work.ticket)
                 return
             progress.in_flight += 1
             progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
             try:
-                response = await responding
+                response = await made.asking()
             finally:
                 progress.in_flight -= 1
             line = encode(response)
@@ -278,17 +278,21 @@ class ShadowWorker:
             progress.responded(response)
             self._send(work, response.request_id, line)
 
-    def _responding(self, line: bytes) -> Coroutine[Any, Any, Response] | None:
-        """The call that a record asks for; None where no rollout takes it."""
-        request = decode(MirroredRequest, line)
+    def _made_of(self, work: Work) -> Made:
+        """How to carry out what a record asks for.
+
+        Raises:
+            CodecError: it can't be read, or its arm is none.
+        """
+        request = decode(MirroredRequest, work.line)
         about(request.request_id)
         check_arm(request)
         rollout = self._settings.rollout_for(request.service, request.route, request.attributes)
         if rollout is None:
-            return None
+            return Made(work, request.request_id)
         plan = self._plans[rollout.name]
-        both = plan.noise and self._twice.respond(request, plan, plan.noise)
-        return both or self._caller.respond(request, plan)
+        both = plan.noise and self._twice.asking(request, plan, plan.noise)
+        return Made(work, request.request_id, both or self._caller.asking(request, plan))
 
     def _send(self, work: Work, request_id: str, line: bytes) -> None:
         """Hands over the response that ends a record."""

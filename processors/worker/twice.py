@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from shadowlane.errors import CodecError
 from shadowlane.processors.produce import Done, RecordTooLargeError
+from shadowlane.processors.worker.ahead import Asking
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Question
 from shadowlane.processors.worker.smaller import without_bulk
@@ -32,19 +34,17 @@ class Twice:
     def __init__(self, ask: Ask, put: Put, progress: Progress) -> None:
         self._ask, self._put, self._progress = ask, put, progress
 
-    def respond(
-        self, request: MirroredRequest, plan: Plan, noise: Noise
-    ) -> Coroutine[Any, Any, Response] | None:
+    def asking(self, request: MirroredRequest, plan: Plan, noise: Noise) -> Asking | None:
         """The candidate's response, once the baseline is in Kafka; None where the request is not of the sample.
 
-        What is awaited keeps nothing of the request that the responses do not. It raises BrokerError where Kafka does
-        not take the baseline.
+        What is returned keeps nothing of the request that the responses do not. Called, it raises BrokerError where
+        Kafka does not take the baseline.
         """
         sample = noise.sample
         if not sample.takes(request.request_id, request.key, request.arm, request.model):
             return None
         asked, again = Question.of(request, plan), Question.again(request, plan, noise.target)
-        return self._in_turn(plan.rollout, asked, again, sample.baseline_first(request.request_id))
+        return partial(self._in_turn, plan.rollout, asked, again, sample.baseline_first(request.request_id))
 
     async def _in_turn(
         self, rollout: Rollout, asked: Question, again: Question, baseline_first: bool

@@ -70,7 +70,7 @@ def shadow(
         caller = Caller(worker)
         try:
             plan = Plan.of(Rollout.model_validate(document), worker)
-            return [decode(Response, encode(await caller.respond(each, plan))) for each in requests]
+            return [decode(Response, encode(await caller.asking(each, plan)())) for each in requests]
         finally:
             await caller.close()
             await runner.cleanup()

@@ -42,7 +42,7 @@ class Asking:
 
     async def _ask(self, requests: list[MirroredRequest]) -> list[Response]:
         self._caller = self._caller or Caller(self.worker)
-        return await asyncio.gather(*(self._caller.respond(each, self.plan) for each in requests))
+        return await asyncio.gather(*(self._caller.asking(each, self.plan)() for each in requests))
 
     def stopped(self, requests: list[str], begun: Callable[[], bool]) -> list[Response]:
         """The same; once it has ``begun``, calls are stopped."""

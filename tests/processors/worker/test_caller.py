@@ -36,7 +36,7 @@ def carry_out(rollout: Rollout, *requests: MirroredRequest) -> list[Response]:
     async def call() -> list[Response]:
         caller = Caller(WORKER)
         try:
-            return [decode(Response, encode(await caller.respond(asked, plan))) for asked in requests]
+            return [decode(Response, encode(await caller.asking(asked, plan)())) for asked in requests]
         finally:
             await caller.close()
 

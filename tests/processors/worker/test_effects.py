@@ -150,7 +150,7 @@ def shadow(rollout: Rollout, request: MirroredRequest) -> Response:
     async def call() -> Response:
         caller = Caller(WORKER)
         try:
-            return await caller.respond(request, Plan.of(rollout, WORKER))
+            return await caller.asking(request, Plan.of(rollout, WORKER))()
         finally:
             await caller.close()
 

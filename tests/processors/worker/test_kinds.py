@@ -48,7 +48,7 @@ def shadowed(
         caller = Caller(WORKER)
         try:
             plan = Plan.of(Rollout(name="r", stable=Stable(model="old"), candidate=candidate), WORKER)
-            return decode(Response, encode(await caller.respond(asked, plan)))
+            return decode(Response, encode(await caller.asking(asked, plan)()))
         finally:
             await caller.close()
             await runner.cleanup()

@@ -63,10 +63,10 @@ class Asked:
 
     def respond(self, asked: MirroredRequest) -> Response | None:
         assert self.plan.noise
-        responding = Twice(self.ask, self.put, self.progress).respond(asked, self.plan, self.plan.noise)
+        asking = Twice(self.ask, self.put, self.progress).asking(asked, self.plan, self.plan.noise)
 
         async def run() -> Response | None:
-            return None if responding is None else await responding
+            return None if asking is None else await asking()
 
         return asyncio.run(run())
 
