@@ -280,7 +280,7 @@ class Crowd:
         try:
             plan = Plan.of(Rollout(name="r", stable=Stable(model="old"), candidate=candidate), worker)
             asked: list[MirroredRequest] = [CHAT] * self.size
-            return list(await asyncio.gather(*(caller.respond(each, plan) for each in asked))), caller
+            return list(await asyncio.gather(*(caller.asking(each, plan)() for each in asked))), caller
         finally:
             await caller.close()
             await runner.cleanup()
