@@ -166,6 +166,11 @@ def _deployment(
             f"rollout {state.rollout!r} has the {arm} version {model!r}, and the configuration names "
             f"{version.model!r}: the controller has not taken the change yet, or reads another file"
         )
+    if version.prompt is not None:
+        raise ConfigError(
+            f"rollout {state.rollout!r}: {arm}.prompt can't be said in LiteLLM's list: put it into the service, or use "
+            "the router or the OFREP endpoint"
+        )
     overrides: Mapping[str, Any] = state.stable_overrides if arm == Arm.STABLE else state.candidate_overrides
     parameters: dict[str, Any] = {"model": f"openai/{model}"}
     if version.base_url:

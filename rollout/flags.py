@@ -88,6 +88,8 @@ def evaluation(choice: Choice, model: str) -> dict[str, Any]:
         metadata |= {"epoch": choice.epoch, "stage": choice.stage, "trafficPct": choice.traffic_pct}
     if choice.overrides:  # metadata holds no objects
         metadata["overrides"] = orjson.dumps(dict(choice.overrides)).decode()
+    if choice.prompt is not None:
+        metadata["prompt"] = orjson.dumps(choice.prompt.told).decode()
     return {
         "key": choice.rollout,
         "value": model or choice.arm.value,

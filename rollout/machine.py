@@ -29,7 +29,7 @@ from shadowlane.rollout import incidents
 from shadowlane.rollout.incidents import BLIND, MODEL, REGRESSION, UNDECIDED, Told, cause_of
 from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Alert, Entry, Phase, State, VersionRef
-from shadowlane.schemas.config import Rollout, Stage, Version
+from shadowlane.schemas.config import Rollout, Stage
 
 CONTROLLER = "controller"
 HOUR_MS = 3_600_000
@@ -280,8 +280,8 @@ def _fresh(rollout: Rollout, before: State | None, now: int, since: int) -> Stat
         entered=now,
         since=since,
         epoch_began=now,
-        stable=_ref(rollout.stable),
-        candidate=_ref(rollout.candidate),
+        stable=VersionRef.of(rollout.stable),
+        candidate=VersionRef.of(rollout.candidate),
         service=rollout.match.service or "",
         route=rollout.match.route or "",
         failed=before.failed if before else (),
@@ -434,10 +434,6 @@ def _with_first_pair(state: State, verdict: Verdict) -> State:
     if state.first_pair is not None or verdict.first is None:
         return state
     return replace(state, first_pair=milliseconds(verdict.first))
-
-
-def _ref(version: Version) -> VersionRef:
-    return VersionRef(version.model, version.fingerprint, dict(version.overrides))
 
 
 def _said_by(text: str) -> str:

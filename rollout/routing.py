@@ -7,7 +7,7 @@ is below the traffic's share, so a larger share only moves keys in. The salt is 
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -35,7 +35,8 @@ class Choice:
     """Who serves a request.
 
     ``model`` is ``""`` where the rollout names none or is not known: then the service's own is meant.
-    ``overrides`` are the parameters that belong to the arm; null takes one out.
+    ``overrides`` are the parameters that belong to the arm; null takes one out. ``prompt`` is what it makes of the
+    system prompt (:class:`Wording`), None where that stays as it is.
     """
 
     rollout: str
@@ -46,9 +47,12 @@ class Choice:
     stage: str = ""
     epoch: str = ""
     traffic_pct: float = 0.0
+    prompt: "Wording | None" = None
 
     def applied_to(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of a request with this arm's model and overrides: what the shadow worker would send it."""
+        """The parameters of a request with this arm's model, overrides and prompt: what the shadow worker would send
+        it. The prompt needs the conversation to be among them (``messages``, or ``input``), and is left out without.
+        """
         asked = dict(parameters)
         if self.model:
             asked["model"] = self.model
@@ -57,7 +61,53 @@ class Choice:
                 asked.pop(name, None)
             else:
                 asked[name] = copy.deepcopy(value)  # the choice is shared by all requests
-        return asked
+        return asked if self.prompt is None else self.prompt.put_into(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A version's own system prompt: instead of the request's (``replace``; ``""`` takes it out), or added to it.
+
+    ``api`` is the :class:`~shadowlane.schemas.events.Protocol` of the requests.
+    """
+
+    api: str
+    replace: str | None = None
+    prepend: str = ""
+    append: str = ""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Wording | None":
+        """As a state tells it; None where it says nothing, or nothing that this version understands: who serves
+        counts for more, and pairs of requests with another prompt are not compared."""
+        known = {one.name for one in fields(cls)}
+        if "api" not in told or not all(name in known and isinstance(told[name], str) for name in told):
+            return None
+        from shadowlane.schemas.requests import (
+            APIS,
+        )  # few services need it: now, and not with the first request
+
+        return cls(**told) if told["api"] in APIS else None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The contrary of :meth:`of`."""
+        return {
+            name: text
+            for name, text in asdict(self).items()
+            if text or (name == "replace" and text is not None)
+        }
+
+    def put_into(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """A request's parameters with this prompt; as they are where they hold no conversation."""
+        from shadowlane.schemas.requests.prompt import prompted
+
+        for name in ("messages", "input"):
+            said = parameters.get(name)
+            if isinstance(said, (list, tuple)) or (name == "input" and isinstance(said, str)):
+                given = parameters | ({name: list(said)} if isinstance(said, tuple) else {})
+                return prompted(given, self.api, self)
+        return parameters
 
 
 def candidate_serves(rollout: str, key: str, pct: float) -> bool:
@@ -126,6 +176,7 @@ def _choice(state: RolloutState, arm: Arm, reason: Reason) -> Choice:
         stage=state.stage,
         epoch=state.epoch,
         traffic_pct=state.traffic_pct,
+        prompt=Wording.of(state.stable_prompt if stable else state.candidate_prompt),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from shadowlane.schemas.config import Severity
+from shadowlane.schemas.config import Severity, Version
 from shadowlane.schemas.events import RolloutState
 
 
@@ -41,11 +41,21 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VersionRef:
-    """A version as the log names it. ``fingerprint`` is `shadowlane.schemas.config.Version.fingerprint`."""
+    """A version as the log names it. ``fingerprint`` is `shadowlane.schemas.config.Version.fingerprint`. ``prompt`` is
+    empty where the version leaves the system prompt as it is; else it has ``replace``, or ``prepend`` and ``append``,
+    and ``api``, the protocol of the requests that these are put into."""
 
     model: str
     fingerprint: str
     overrides: dict[str, Any] = field(default_factory=dict)
+    prompt: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, version: Version) -> "VersionRef":
+        prompt = {}
+        if version.prompt is not None:
+            prompt = {"api": version.protocol, **version.prompt.model_dump(exclude_defaults=True)}
+        return cls(version.model, version.fingerprint, dict(version.overrides), prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,8 @@ class State:
             candidate_model=self.candidate.model,
             stable_overrides=self.stable.overrides,
             candidate_overrides=self.candidate.overrides,
+            stable_prompt=self.stable.prompt,
+            candidate_prompt=self.candidate.prompt,
             excluded=list(self.excluded),
         )
 

@@ -284,6 +284,8 @@ class RolloutState:
     candidate_model: str = ""
     stable_overrides: dict[str, Any] = field(default_factory=dict)
     candidate_overrides: dict[str, Any] = field(default_factory=dict)
+    stable_prompt: dict[str, Any] = field(default_factory=dict)  # shadowlane.rollout.state.VersionRef
+    candidate_prompt: dict[str, Any] = field(default_factory=dict)
     excluded: list[str] = field(
         default_factory=list
     )  # slices (``language=de``) that the stable version serves

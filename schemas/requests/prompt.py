@@ -5,14 +5,25 @@ the developer's, the ``instructions`` of a response and such messages after them
 and of Bedrock's Converse.
 """
 
+import typing
 from collections.abc import Mapping
 from typing import Any
 
-from shadowlane.schemas.config.kinds import Prompt
 from shadowlane.schemas.events import Protocol
 
 _SYSTEM = ("system", "developer")
 _BETWEEN = "\n\n"  # what is added and what was there
+
+
+class Prompt(typing.Protocol):
+    """What a version says of its system prompt: `shadowlane.schemas.config.kinds.Prompt`, or what a router was told."""
+
+    @property
+    def replace(self) -> str | None: ...
+    @property
+    def prepend(self) -> str: ...
+    @property
+    def append(self) -> str: ...
 
 
 def prompted(body: Mapping[str, Any], protocol: str, prompt: Prompt) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from openfeature.evaluation_context import EvaluationContext
 from shadowlane.errors import ConfigError
 from shadowlane.rollout.exports import flagd, gateway_api, litellm, weights
 from shadowlane.schemas.config import Rollout
+from shadowlane.schemas.config.kinds import Prompt
 from shadowlane.schemas.events import RolloutState
 from tests.rollout.routers import state
 from tests.rollout.test_routing import KEYS
@@ -102,6 +103,12 @@ def test_a_route_splits_between_two_services() -> None:
 def test_a_backend_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="SERVICE:PORT"):
         gateway_api(state(), gateway="edge", stable=address, candidate="new:80")
+
+
+def test_litellm_can_not_be_told_of_a_prompt() -> None:
+    candidate = ROLLOUT.candidate.model_copy(update={"prompt": Prompt(replace="Be short.")})
+    with pytest.raises(ConfigError, match=r"candidate\.prompt can't be said"):
+        litellm(state(), ROLLOUT.model_copy(update={"candidate": candidate}))
 
 
 def test_litellm_gets_a_deployment_for_each_arm_that_serves() -> None:

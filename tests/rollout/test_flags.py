@@ -143,6 +143,14 @@ def test_one_flag_by_the_letter(served: Served) -> None:
     )
 
 
+def test_a_versions_prompt_goes_along(served: Served, routed: tuple[Router, FakeFollower]) -> None:
+    prompt = {"api": "openai.chat", "replace": ""}
+    routed[1].gives(state(seq=2, candidate_prompt=prompt))
+    for key, told in ((IN, '{"api":"openai.chat","replace":""}'), (OUT, None)):
+        _, _, document = served.ask("/ofrep/v1/evaluate/flags/desk", context(key))
+        assert document["metadata"].get("prompt") == told
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

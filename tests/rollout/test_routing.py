@@ -1,5 +1,7 @@
 """Who serves a key, without Kafka."""
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.errors import CodecError
+from shadowlane.processors.worker import chat
 from shadowlane.processors.worker.claim import contradiction
 from shadowlane.producers.sampling import Sampler
 from shadowlane.rollout.routing import Reason, Route, candidate_serves, choose, unknown
-from shadowlane.schemas.config import Stable
-from shadowlane.schemas.events import MirroredRequest
+from shadowlane.rollout.state import VersionRef
+from shadowlane.schemas.codec import decode, encode
+from shadowlane.schemas.config import Candidate, Stable
+from shadowlane.schemas.config.kinds import Prompt
+from shadowlane.schemas.events import Arm, MirroredRequest, RolloutState
 from tests.rollout.routers import state
 
 KEYS = [f"session-{n}" for n in range(20_000)]
@@ -126,6 +132,62 @@ def test_what_is_asked_by_a_choice_is_what_the_worker_expects_of_the_arm(
     )
     version = Stable(model=choice.model, overrides=dict(choice.overrides))
     assert contradiction(request, choice.arm, version) is None
+
+
+PROMPTS = st.one_of(
+    st.builds(Prompt, replace=st.sampled_from(["", "Be short."])),
+    st.builds(Prompt, prepend=st.sampled_from(["", "First."]), append=st.just("Last.")),
+)
+CONVERSATIONS: dict[str, dict[str, Any]] = {
+    "openai": {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hi"}]},
+    "openai-responses": {"instructions": "Be kind.", "input": "hi"},
+    "anthropic": {"system": "Be kind.", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+    "bedrock": {
+        "system": [{"text": "Be kind."}],
+        "messages": [{"role": "user", "content": [{"text": "hi"}]}],
+    },
+}
+
+
+@given(st.sampled_from(sorted(CONVERSATIONS)), PROMPTS)
+def test_the_prompt_that_was_shadowed_is_the_one_that_serves(kind: Any, prompt: Prompt) -> None:
+    version = Candidate(kind=kind, model="new", base_url="http://c:80", overrides={"seed": 7}, prompt=prompt)
+    decided = decode(
+        RolloutState, encode(state(traffic_pct=100.0, candidate_prompt=VersionRef.of(version).prompt))
+    )
+    asked = CONVERSATIONS[kind] | {"model": "old"}
+    before = copy.deepcopy(asked)
+    served = choose(decided, "k").applied_to(asked)
+    assert asked == before
+    mirrored = MirroredRequest(
+        request_id="r", ts=1, service="s", route="r", protocol=version.protocol, model="old", body=asked
+    )
+    shadowed, _ = chat.ask(mirrored, version)
+    named = {"model": "new", "stream": False, "store": False, "seed": 7}  # what else the worker says
+    assert served | named == shadowed | named
+    assert (
+        contradiction(replace(mirrored, model="new", body=served | {"seed": 7}), Arm.CANDIDATE, version)
+        is None
+    )
+
+
+def test_a_prompt_needs_the_conversation_and_takes_any_sequence_of_messages() -> None:
+    told = {"api": "openai.chat", "replace": "Be short."}
+    choice = choose(state(traffic_pct=100.0, candidate_prompt=told), "k")
+    assert choice.applied_to({"model": "old"}) == {"model": "new"}
+    user = {"role": "user", "content": "hi"}
+    for messages in ([user], (user,), ({"role": "system", "content": "Be kind."}, user)):
+        asked = choice.applied_to({"messages": messages})
+        assert asked["messages"] == [{"role": "system", "content": "Be short."}, user]
+
+
+@pytest.mark.parametrize(
+    "told", [{"api": "of-tomorrow", "replace": "a"}, {"replace": "a"}, {"api": "openai.chat", "replace": 1}]
+)
+def test_a_prompt_that_is_not_understood_stops_no_decision(told: dict[str, Any]) -> None:
+    choice = choose(state(traffic_pct=100.0, candidate_prompt=told), "k")
+    assert (choice.arm, choice.prompt) == ("candidate", None)
+    assert choice.applied_to({"messages": []}) == {"model": "new", "messages": []}
 
 
 def test_of_an_unknown_rollout_the_services_own_parameters_hold() -> None:
