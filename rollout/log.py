@@ -15,6 +15,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from shadowlane.errors import RefusedError
+from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Alert, Entry, State
 from shadowlane.rollout.store import Rows, Store
 
@@ -29,6 +30,13 @@ _HEADS = """
 SELECT argMax(state, seq) AS state FROM rollout_log
 WHERE empty({rollouts:Array(String)}) OR rollout IN {rollouts:Array(String)}
 GROUP BY rollout
+"""
+_CHANGES = """
+SELECT rollout, evidence FROM rollout_log
+WHERE event = 'model_changed' AND rollout IN {rollouts:Array(String)} AND (rollout, epoch) IN (
+    SELECT rollout, argMax(epoch, seq) FROM rollout_log GROUP BY rollout
+)
+ORDER BY rollout, seq
 """
 
 
@@ -92,6 +100,16 @@ def read_history(rows: Rows, rollout: str, limit: int = 1000) -> list[Entry]:
     """The last entries of a rollout, oldest first. Raises StoreError."""
     query = f"{_ENTRY} ORDER BY seq DESC LIMIT {{limit:UInt32}}"
     return [_entry(row) for row in reversed(rows(query, {"rollout": rollout, "limit": limit}))]
+
+
+def read_changes(rows: Rows, rollouts: Sequence[str]) -> dict[str, list[Change]]:
+    """The models that a provider changed in the present epoch of each of these rollouts, oldest first. Raises
+    StoreError."""
+    found: dict[str, list[Change]] = {}
+    for row in rows(_CHANGES, {"rollouts": list(rollouts)}):
+        told = orjson.loads(row["evidence"])["models"]
+        found.setdefault(str(row["rollout"]), []).extend(Change(**each) for each in told)
+    return found
 
 
 def _line(entry: Entry) -> bytes:

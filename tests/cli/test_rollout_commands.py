@@ -1,19 +1,25 @@
 """`shadowlane rollout …` on a real store: whose configuration counts, and texts that are not meant for a terminal."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
+import orjson
 import pytest
 
-from shadowlane.cli.rollout import run_command, run_history, run_versions
+from shadowlane.cli.rollout import run_command, run_history, run_status, run_versions
+from shadowlane.cli.status import _with_more
 from shadowlane.errors import RefusedError
-from shadowlane.rollout.log import Log
-from shadowlane.rollout.machine import Command
+from shadowlane.processors.status import Part
+from shadowlane.rollout.incidents import Told
+from shadowlane.rollout.log import Log, read_changes
+from shadowlane.rollout.machine import HOUR_MS, Command, on_models
+from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Phase, State
 from shadowlane.rollout.store import ClickHouseStore
 from shadowlane.schemas.config import ClickHouse, Settings
 from tests.databases import migrated
-from tests.rollout.making import STAGES, rollout
+from tests.rollout.making import NOW, STAGES, rollout
 from tests.rollout.stored import settings
 from tests.services import ClickHouseAddress
 
@@ -60,6 +66,39 @@ def test_a_new_generation_is_restarted_without_a_controller(stored: ClickHouse) 
     say(with_(stored), Command.ABORT)
     state = say(with_(stored, generation=2), Command.RESTART)
     assert (state.phase, state.epoch) == (Phase.RUNNING, rollout(stages=STAGES[1:], generation=2).epoch)
+
+
+def test_a_model_that_was_changed_stays_in_status_until_the_next_epoch(
+    stored: ClickHouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured = with_(stored)
+    log = Log(store := ClickHouseStore(stored))
+    began = say(configured, Command.PAUSE)
+    change = Change("b", "b-1", "b-2\x1b[2J", NOW)
+    told = on_models(began, Told(), [change], NOW)
+    assert told is not None
+    over = on_models(log.append(told).state, Told(), [], began.at + 10 * HOUR_MS)
+    assert over is not None
+    log.append(over)
+    assert read_changes(store.rows, ["to-b", "other"]) == {"to-b": [change]}
+    line = "the provider changed the model: b is b-2"
+
+    capsys.readouterr()
+    run_status(configured, "to-b", as_json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert line in shown
+    assert "and was b-1" in shown
+    assert "\x1b" not in shown
+    run_status(configured, "to-b", as_json=True)
+    (document,) = orjson.loads(capsys.readouterr().out)
+    assert document["model_changes"] == [asdict(change)]
+    part = _with_more(configured, Part("controller", True, "c leads"))
+    assert part.told[0].startswith(f"rollout to-b: {line}")
+    assert _with_more(configured, Part("controller", False, "none leads")).told == []
+
+    say(configured, Command.ABORT)
+    say(with_(stored, generation=2), Command.RESTART)
+    assert read_changes(store.rows, ["to-b"]) == {}
 
 
 def test_a_reason_is_shown_as_it_is(stored: ClickHouse, capsys: pytest.CaptureFixture[str]) -> None:

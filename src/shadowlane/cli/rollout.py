@@ -2,7 +2,8 @@
 
 import getpass
 import sys
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +22,9 @@ from shadowlane.evaluators.gates.fold import Fold, evidence_rows
 from shadowlane.evaluators.gates.reading import advance
 from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.rollout.evidence import Keeper, Stage, kept_fold
-from shadowlane.rollout.log import Log, read_heads, read_history
+from shadowlane.rollout.log import Log, read_changes, read_heads, read_history
 from shadowlane.rollout.machine import Command, begin, gate_before, on_command
+from shadowlane.rollout.models import Change
 from shadowlane.rollout.next_step import next_step
 from shadowlane.rollout.state import Entry, Phase, State
 from shadowlane.rollout.store import ClickHouseStore
@@ -50,15 +52,20 @@ def run_status(settings: Settings, name: str | None, *, as_json: bool) -> None:
     """Every rollout's state (or one's): phase, stage, share, next step and why."""
     rows = reader(settings)
     chosen = [settings.rollout(name)] if name else list(settings.rollouts)
-    heads = read_heads(rows, [rollout.name for rollout in chosen])
+    names = [rollout.name for rollout in chosen]
+    heads, changes = read_heads(rows, names), read_changes(rows, names)
     if as_json:
-        documents = [_document(rollout, heads.get(rollout.name)) for rollout in chosen]
+        documents = [
+            _document(rollout, heads.get(rollout.name), changes.get(rollout.name, [])) for rollout in chosen
+        ]
         typer.echo(orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode())
         return
     if not chosen:
         typer.echo("no rollouts in the configuration")
     for rollout in chosen:
-        terminal().print(_shown(rollout, heads.get(rollout.name)))
+        terminal().print(
+            _shown(rollout, heads.get(rollout.name), changes_told(changes.get(rollout.name, [])))
+        )
 
 
 def run_history(settings: Settings, name: str | None, *, limit: int, as_json: bool) -> None:
@@ -209,7 +216,18 @@ def _not_begun(rollout: Rollout) -> str:
     return f"{rollout.name} has not begun: no controller has seen it yet (shadowlane run controller)"
 
 
-def _shown(rollout: Rollout, state: State | None) -> RenderableType:
+def changes_told(changes: Iterable[Change]) -> list[str]:
+    """Models that a provider changed, a line each."""
+    return [
+        printable(
+            f"the provider changed the model: {change.asked} is {change.served} since "
+            f"{_at(change.since):%Y-%m-%d %H:%M} UTC, and was {change.before}"
+        )
+        for change in changes
+    ]
+
+
+def _shown(rollout: Rollout, state: State | None, changes: Iterable[str] = ()) -> RenderableType:
     if state is None:
         return Text(_not_begun(rollout))
     arms = f"{state.stable.model or 'stable'} → {state.candidate.model or 'candidate'}"
@@ -229,6 +247,7 @@ def _shown(rollout: Rollout, state: State | None) -> RenderableType:
         lines.append(Text("ALARM: a roll back was decided, and auto_rollback.enabled is false", "bold red"))
     if state.open:
         lines.append(Text(f"open incidents: {', '.join(map(printable, state.open))}", "yellow"))
+    lines += [Text(line, "yellow") for line in changes]
     lines.append(Text.assemble(("next  ", "dim"), next_step(rollout, state)))
     return Group(*lines, Text())
 
@@ -247,11 +266,16 @@ def _stages(rollout: Rollout, state: State) -> Text:
     return text
 
 
-def _document(rollout: Rollout, state: State | None) -> dict[str, Any]:
+def _document(rollout: Rollout, state: State | None, changes: list[Change]) -> dict[str, Any]:
     if state is None:
         return {"rollout": rollout.name, "phase": None}
     document = orjson.loads(orjson.dumps(state))
-    return {**document, "next": next_step(rollout, state), "in_charge": state.in_charge.model}
+    return {
+        **document,
+        "next": next_step(rollout, state),
+        "in_charge": state.in_charge.model,
+        "model_changes": [asdict(change) for change in changes],
+    }
 
 
 def _entry_document(entry: Entry) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from rich.text import Text
 
 from shadowlane.cli import EXIT_DOWN
 from shadowlane.cli.render import printable, terminal
+from shadowlane.cli.rollout import changes_told
+from shadowlane.cli.store import reader
 from shadowlane.embedded.broker import read_usage
-from shadowlane.errors import ConfigError
+from shadowlane.errors import ConfigError, StoreError
 from shadowlane.processors.pressure import span
-from shadowlane.processors.status import PARTS, Part, read_status
+from shadowlane.processors.status import CONTROLLER, PARTS, Part, read_status
+from shadowlane.rollout.log import read_changes
 from shadowlane.schemas.config import Settings
 
 
@@ -28,9 +31,7 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         raise ConfigError(f"no part is called {part!r}; the parts are {', '.join(PARTS)}")
     deadline = time.monotonic() + wait
     while True:
-        parts = [
-            _with_usage(settings, found) for found in read_status(settings) if part in (None, found.name)
-        ]
+        parts = [_with_more(settings, found) for found in read_status(settings) if part in (None, found.name)]
         if all(part.up for part in parts) or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
@@ -46,13 +47,24 @@ def run_status(settings: Settings, part: str | None, *, wait: float, as_json: bo
         sys.exit(EXIT_DOWN)
 
 
-def _with_usage(settings: Settings, part: Part) -> Part:
-    """Of the embedded broker, on this machine: how full it is."""
+def _with_more(settings: Settings, part: Part) -> Part:
+    """Of the embedded broker, on this machine, how full it is; of the controller, which models were changed under its
+    rollouts."""
+    if part.name == CONTROLLER and part.up:
+        return dataclasses.replace(part, told=[*part.told, *_changes(settings)])
     usage = read_usage(settings.kafka.bootstrap_servers) if part.name == "broker" else None
     if usage is None:
         return part
     refuses = [f"refuses {usage.refusing}, for {span(time.time() - usage.since)}"] if usage.refusing else []
     return dataclasses.replace(part, doing=dataclasses.replace(usage, refusing="").text, told=refuses)
+
+
+def _changes(settings: Settings) -> list[str]:
+    try:
+        found = read_changes(reader(settings), [rollout.name for rollout in settings.rollouts])
+    except StoreError:
+        return []  # the store's own line says so
+    return [f"rollout {name}: {line}" for name, changes in found.items() for line in changes_told(changes)]
 
 
 def table(parts: list[Part]) -> Table:
