@@ -4,14 +4,17 @@ A :class:`Call` is one logical call of a client: the attempts that the client ma
 request, of which the last attempt is the answer that the service got.
 """
 
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from shadowlane.producers.exchange import Exchange
+from shadowlane.producers.teed import TeedExchange
 from shadowlane.producers.twice import notice
 from shadowlane.schemas.events import Failure, Protocol
 
 if TYPE_CHECKING:
     from shadowlane.producers.mirror import Mirror
+
+A = TypeVar("A", bound="Attempt")
 
 ROUTES: dict[str, str] = {
     Protocol.OPENAI_CHAT: "chat.completions",
@@ -23,121 +26,141 @@ ROUTES: dict[str, str] = {
 
 class Call:
     """Several attempts, one exchange. The attempt whose body is still open as the call returns (a stream)
-    finishes it later."""
+    finishes it later.
 
-    __slots__ = ("_mirror", "_open", "_returned", "decided", "exchange", "route", "started")
+    It knows no attempt: each knows its call, and in a circle a stream that a service drops would not end then.
+    """
 
-    def __init__(self, mirror: "Mirror", route: str, started: float) -> None:
-        self._mirror = mirror
-        self._open = 0  # number of the attempt whose answer is being read; 0 is none
-        self._returned = False
+    __slots__ = ("attempts", "exchange", "lone", "mirror", "opened", "over", "route", "started")
+
+    def __init__(self, mirror: "Mirror", route: str, started: float, *, lone: bool = False) -> None:
+        self.mirror = mirror
         self.route = route
         self.started = started
-        self.decided = False  # sampled in or out
-        self.exchange: Exchange | None = None
+        self.lone = lone  # of one exchange, and over with it
+        self.attempts = 0
+        self.opened = 0  # number of the attempt whose answer is being read; 0 is none
+        self.over = False  # returned, or raised
+        self.exchange: TeedExchange | None = None
 
-    def attempt(self, protocol: str, body: bytes | None, traceparent: str) -> "Attempt | None":
-        """None where this request is not captured."""
+    def attempt(self, made: type[A], protocol: str, request: Any) -> A | None:
+        """The next one, as ``made``, of a request of httpx; None where it is not captured."""
         try:
-            if not self.decided:
-                self.decided = True
-                self.exchange = self._mirror.begin(
-                    self.route or ROUTES.get(protocol, protocol),
-                    protocol,
-                    traceparent=traceparent,
-                    started=self.started,
-                )
-                if self.exchange is not None:
-                    self.exchange.attempts = 0
+            self.attempts += 1
             exchange = self.exchange
-            if exchange is None or exchange.finished:
+            if self.attempts == 1:
+                exchange = self._begin(protocol, request)
+                if exchange is None:
+                    return None
+            elif exchange is None or exchange.finished:
                 return None
-            exchange.attempts += 1
-            exchange.forget_response()
-            if exchange.attempts == 1:
-                if body is None:
-                    exchange.leave_out("request_not_readable")
-                else:
-                    exchange.request(body)
-                if self._mirror.looks_for_twice:
-                    notice(self._mirror, exchange)
-            self._open = exchange.attempts
-            return Attempt(self, exchange, self._open)
+            else:
+                exchange.attempts = self.attempts
+                exchange.forget_response()
+            self.opened = self.attempts
+            attempt = made()
+            attempt.ended = False
+            attempt.number = self.attempts
+            attempt.call = self
+            attempt.exchange = exchange
+            return attempt
         except Exception as exc:
-            self.trouble(exc)
+            self.mirror.trouble(exc)
             return None
+
+    def _begin(self, protocol: str, request: Any) -> TeedExchange | None:
+        route = self.route or ROUTES[protocol]
+        exchange = TeedExchange()
+        if self.mirror.begin(route, protocol, started=self.started, into=exchange) is None:
+            return None
+        try:
+            body = request.content
+        except Exception:  # RequestNotRead: uploaded in pieces, by hand
+            body = None
+        exchange.asked(body, request.headers)
+        if self.mirror.looks_for_twice:
+            notice(self.mirror, exchange)
+        self.exchange = exchange
+        return exchange
 
     def returned(self) -> None:
         """The client handed its result, or its exception, to the service."""
         try:
-            self._returned = True
-            if self.exchange is not None and not self._open:
-                self._mirror.finish(self.exchange)
+            self.over = True
+            exchange = self.exchange
+            if exchange is not None and not self.opened:
+                exchange.finish()
         except Exception as exc:
-            self.trouble(exc)
+            self.mirror.trouble(exc)
 
     def raised(self, error: BaseException) -> None:
         """The client raised. Where an answer came, that says what it was; a body still open is given up."""
         exchange = self.exchange
         if exchange is not None and not exchange.finished:
-            exchange.ended_early = exchange.ended_early or self._open > 0
-            self._open = 0
+            if self.opened:
+                self.opened = 0
+                exchange.ended_early = True
+                exchange.give_up_answer()
             if not exchange.error and not exchange.status:
                 exchange.error, exchange.error_message = failure_of(error)
         self.returned()
 
-    def over(self, attempt: int) -> None:
-        """An attempt's answer is read, closed or broken."""
-        if attempt == self._open:
-            self._open = 0
-            if self._returned and self.exchange is not None:
-                self._mirror.finish(self.exchange)
-
-    def trouble(self, exc: BaseException) -> None:
-        self._mirror.trouble(exc)
-
 
 class Attempt:
-    """One HTTP exchange of a call."""
+    """One HTTP exchange of a call. It has no ``__init__``: :meth:`Call.attempt` makes it, and sets the first four."""
 
-    __slots__ = ("_call", "_exchange", "_number", "_over")
+    __slots__ = ("call", "chunks", "ended", "exchange", "number", "room", "times")
+    ended: bool
+    number: int
+    call: Call
+    exchange: TeedExchange
+    chunks: list[bytes]
+    times: list[float]
+    room: int
 
-    def __init__(self, call: Call, exchange: Exchange, number: int) -> None:
-        self._call = call
-        self._exchange = exchange
-        self._number = number
-        self._over = False
+    def respond(self, status: int, headers: Any) -> None:
+        """An answer begins. Whoever reads it appends the pieces to ``chunks`` and when they came to ``times``, as long
+        as they fit ``room``, and tells :meth:`more` of one that does not."""
+        exchange = self.exchange
+        self.room = exchange.answered(status, headers)
+        self.chunks = exchange.chunks
+        self.times = exchange.chunk_times or []
 
-    def respond(self, status: int, content_type: str, content_encoding: str) -> None:
-        try:
-            self._exchange.respond(status, content_type, content_encoding)
-        except Exception as exc:
-            self._call.trouble(exc)
-
-    def chunk(self, data: bytes) -> None:
-        try:
-            if not self._over:
-                self._exchange.chunk(data)
-        except Exception as exc:
-            self._call.trouble(exc)
+    def more(self, chunk: bytes) -> int:
+        """A piece for which there is no room left: the room from now on; below 0, none."""
+        exchange = self.exchange
+        if (
+            self.ended
+            or self.number != self.call.attempts
+            or exchange.finished
+            or not exchange.wants_content()
+        ):
+            return -1
+        self.chunks.append(chunk)
+        self.times.append(perf_counter())
+        return exchange.count()
 
     def end(self, error: BaseException | None = None, *, early: bool = False) -> None:
         """The answer's body is read to its end, was closed early, or broke with ``error``. Once."""
+        call = self.call
         try:
-            if self._over:
+            if self.ended:
                 return
-            self._over = True
-            exchange = self._exchange
-            if exchange.finished or self._number != exchange.attempts:
+            self.ended = True
+            exchange = self.exchange
+            if self.number != call.attempts or exchange.finished:
                 return  # the client has gone on to another attempt
             if error is not None:
                 exchange.error, exchange.error_message = failure_of(error)
                 exchange.ended_early = exchange.error == Failure.ABANDONED
             elif early:
                 exchange.ended_early = True
-            self._call.over(self._number)
+            if call.opened == self.number:
+                call.opened = 0
+                if call.over:
+                    exchange.finish()
         except Exception as exc:
-            self._call.trouble(exc)
+            call.mirror.trouble(exc)
 
 
 def failure_of(error: BaseException) -> tuple[Failure, str]:

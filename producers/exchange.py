@@ -20,9 +20,9 @@ CHUNK_OVERHEAD_BYTES = 80  # the object of a piece of a stream, and the time whe
 STREAM_FACTOR = 64  # a streamed event wraps some four characters in some 250 bytes
 
 # Of an exchange that is off the short way, ``room`` says where it is.
-_PIECES = -1  # what comes is counted piece by piece
+PIECES = -1  # what comes is counted piece by piece
 _BARE = -2  # nothing is held any more of what comes
-_OVER = -3
+OVER = -3
 _SHORT = -4  # over, without ever having left it
 
 
@@ -135,7 +135,7 @@ class Exchange:
 
     @property
     def finished(self) -> bool:
-        return self.room <= _OVER
+        return self.room <= OVER
 
     def say(self, key: str, traceparent: str) -> None:
         """What the attachment knows of it; what the service itself says comes first."""
@@ -186,7 +186,7 @@ class Exchange:
         """One more piece of the answer's body, as it came."""
         if self.room >= 0:
             self._widen()
-        if self.room != _PIECES:
+        if self.room != PIECES:
             return
         size = len(data)
         self._answer += size
@@ -202,13 +202,14 @@ class Exchange:
 
     def forget_response(self) -> None:
         """Another attempt begins."""
-        if self.room >= 0 or self.finished:
-            return  # nothing has come, or nothing more is asked for
-        if self.chunks:
-            self._let_go(self._answer + CHUNK_OVERHEAD_BYTES * len(self.chunks))
-            self.chunks = []
-        self._answer, self._max_answer = 0, self.source.max_bytes
-        self.chunk_times = None
+        if self.finished:
+            return
+        if self.room < 0:
+            if self.chunks:
+                self._let_go(self._answer + CHUNK_OVERHEAD_BYTES * len(self.chunks))
+                self.chunks = []
+            self._answer, self._max_answer = 0, self.source.max_bytes
+            self.chunk_times = None
         self.content_encoding = ""
         self.status, self.error, self.error_message, self.ended_early = 0, "", "", False
 
@@ -226,7 +227,7 @@ class Exchange:
             self._let_go(held)
 
     def wants_content(self) -> bool:
-        return self.room >= _PIECES
+        return self.room >= PIECES
 
     def stop_clock(self) -> None:
         """The answer is over, and what the service still does is none of its latency."""
@@ -266,7 +267,7 @@ class Exchange:
         if self.finished:
             return
         self._widen()
-        self.room = _OVER
+        self.room = OVER
         self.ended = self.ended or perf_counter()
         reason = Drop.BUFFER_FULL if self.full else self.source.buffer.offer(self)
         if reason:
@@ -276,7 +277,7 @@ class Exchange:
         """As ``Queued.charge``."""
         if self.room == _SHORT:
             self.cost = size = OVERHEAD_BYTES + CHUNK_OVERHEAD_BYTES + len(self.body) + len(self.chunks[0])
-            self.room = _OVER
+            self.room = OVER
         else:
             size, self.unreserved = self.unreserved, 0
             self.cost += size
@@ -293,7 +294,7 @@ class Exchange:
         """Leave the short way, if that is where it is: what comes from now on is counted as it comes."""
         if self.room < 0:
             return
-        self.room = _PIECES
+        self.room = PIECES
         self.unreserved = OVERHEAD_BYTES + len(self.body)
         self.cost = 0
         self.status = 0
@@ -306,7 +307,7 @@ class Exchange:
     def _hold(self, size: int) -> bool:
         """Count what is about to be held; False where it may not be."""
         self._widen()
-        if self.room != _PIECES:
+        if self.room != PIECES:
             return False
         self.unreserved += size
         return self.unreserved <= FREE_BYTES or self._reserve()

@@ -270,15 +270,17 @@ class Mirror:
         key: str = "",
         traceparent: str = "",
         started: float | None = None,
+        into: Exchange | None = None,
     ) -> Exchange | None:
-        """For attachments: an eligible request comes in. None: it is booked already, nothing to capture."""
+        """For attachments: an eligible request comes in. None: it is booked already, nothing to capture.
+        ``into`` is a new exchange of the attachment's own kind."""
         context = said()
         request_id = ""
         if context.request_id or not self._takes_all:
             passed, request_id = self._let_pass(context, route, key)
             if not passed:
                 return None
-        exchange = Exchange()
+        exchange = into or Exchange()
         exchange.source = source = self._source
         exchange.protocol = protocol
         exchange.told_route = route

@@ -6,23 +6,25 @@ nothing is imported that the service has not imported.
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from shadowlane.producers.calls import Attempt, Call
+from shadowlane.producers.exchange import CHUNK_OVERHEAD_BYTES
 from shadowlane.schemas.events import Protocol
 
+if TYPE_CHECKING:
+    from shadowlane.producers.mirror import Mirror
+
 # What a path ends with says which API it is; Azure's and those of other servers have more before it.
-_ENDS = (b"/chat/completions", b"/responses", b"/messages")
 _PROTOCOLS = {
-    b"/completions": Protocol.OPENAI_CHAT.value,
+    b"/chat/completions": Protocol.OPENAI_CHAT.value,
     b"/responses": Protocol.OPENAI_RESPONSES.value,
     b"/messages": Protocol.ANTHROPIC_MESSAGES.value,
 }
-
-NewCall = Callable[[], Call]
+_REMEMBERED = 100  # paths
 
 
 class TeeTransport:
@@ -30,100 +32,76 @@ class TeeTransport:
 
     Args:
         inner: an httpx transport, sync or async.
-        call: the logical call that the SDK is in, if any.
-        new_call: makes the call for an exchange outside any.
+        mirror: whose tee it is.
+        route: of an exchange outside any call that an SDK opened.
         library: the module ``httpx2`` or ``httpx`` by name.
-        alone: an exchange outside any call is one too. Else it is somebody else's, who shares the client.
+        alone: such an exchange is a call by itself. Else it is somebody else's, who shares the client.
     """
 
-    def __init__(
-        self,
-        inner: Any,
-        call: ContextVar[Call | None],
-        new_call: NewCall,
-        library: str,
-        owner: object,
-        *,
-        alone: bool,
-    ) -> None:
+    def __init__(self, inner: Any, mirror: "Mirror", route: str, library: str, *, alone: bool) -> None:
         self._inner = inner
-        self._call = call
-        self._new_call = new_call
-        self._library = library
-        self.owner = owner
+        self._call = mirror.current_call
+        self._route = route
+        self._stream, self._async_stream = stream_classes(library)
+        self._paths: dict[bytes, str] = {}  # with their queries, to protocols
+        self.mirror = mirror
         self.alone = alone
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def handle_request(self, request: Any) -> Any:
-        call, attempt = self._begin(request)
+        attempt = self._begin(self._stream, request)
         if attempt is None:
             return self._inner.handle_request(request)
         try:
             response = self._inner.handle_request(request)
         except BaseException as error:
-            attempt.end(error)
-            if call is not None:
-                call.raised(error)
+            attempt.failed(error)
             raise
-        return self._tee(response, attempt, call, asynchronous=False)
+        attempt.tee(response)
+        return response
 
     async def handle_async_request(self, request: Any) -> Any:
-        call, attempt = self._begin(request)
+        attempt = self._begin(self._async_stream, request)
         if attempt is None:
             return await self._inner.handle_async_request(request)
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
-            attempt.end(error)
-            if call is not None:
-                call.raised(error)
+            attempt.failed(error)
             raise
-        return self._tee(response, attempt, call, asynchronous=True)
-
-    def _begin(self, request: Any) -> tuple[Call | None, Attempt | None]:
-        """(the call made for this exchange alone, or None within the SDK's; what to tell)."""
-        call: Call | None = None
-        try:
-            path = request.url.raw_path.partition(b"?")[0]
-            if request.method != "POST" or not path.endswith(_ENDS):
-                return None, None
-            protocol = _PROTOCOLS[path[path.rfind(b"/") :]]
-            within = self._call.get()
-            if within is None:
-                if not self.alone:
-                    return None, None
-                within = call = self._new_call()
-            try:
-                body = request.content
-            except Exception:  # RequestNotRead: uploaded in pieces, by hand
-                body = None
-            traceparent = ""
-            for name, value in request.headers.raw:  # a look-up by name would first decode them all
-                if len(name) == 11 and name.lower() == b"traceparent":
-                    traceparent = value.decode("latin-1")
-            return call, within.attempt(protocol, body, traceparent)
-        except Exception as exc:
-            self._new_call().trouble(exc)
-            return None, None
-
-    def _tee(self, response: Any, attempt: Attempt, call: Call | None, *, asynchronous: bool) -> Any:
-        try:
-            headers = response.headers
-            attempt.respond(
-                response.status_code,
-                headers.get("content-type", "").lower(),
-                headers.get("content-encoding", ""),
-            )
-            sync_stream, async_stream = stream_classes(self._library)
-            response.stream = (async_stream if asynchronous else sync_stream)(response.stream, attempt)
-        except Exception as exc:
-            attempt.end(exc)
-            self._new_call().trouble(exc)
-        if call is not None:
-            call.returned()  # nothing but the body is left of it
+        attempt.tee(response)
         return response
+
+    def _begin(self, made: "type[TeeStream]", request: Any) -> "TeeStream | None":
+        """None where this request is not captured."""
+        try:
+            if request.method != "POST":
+                return None
+            path = request.url.raw_path
+            protocol = self._paths.get(path) or self._protocol(path)
+            if not protocol:
+                return None
+            call = self._call.get()
+            if call is None:
+                if not self.alone:
+                    return None
+                call = Call(self.mirror, self._route, perf_counter(), lone=True)
+            return call.attempt(made, protocol, request)
+        except Exception as exc:
+            self.mirror.trouble(exc)
+            return None
+
+    def _protocol(self, path: bytes) -> str:
+        """ "" is none."""
+        asked = path.partition(b"?")[0]
+        for end, protocol in _PROTOCOLS.items():
+            if asked.endswith(end):
+                if len(self._paths) < _REMEMBERED:
+                    self._paths[path] = protocol
+                return protocol
+        return ""
 
     def __enter__(self) -> Any:
         self._inner.__enter__()
@@ -140,60 +118,98 @@ class TeeTransport:
         await self._inner.__aexit__(*exc)
 
 
+class TeeStream(Attempt):
+    """An answer's body on its way to the service, and what is told of it."""
+
+    __slots__ = ("_inner",)
+
+    def tee(self, response: Any) -> None:
+        """Take the place of the stream of ``response``. Of nothing here the service hears."""
+        try:
+            self._inner = response.stream
+            self.respond(response.status_code, response.headers)
+            if response.is_closed:  # a transport of the service's own gave it whole
+                self.more(response.content)
+                self.end()
+            else:
+                response.stream = self
+        except Exception as exc:
+            self.end(exc)
+            self.call.mirror.trouble(exc)
+        if self.call.lone:
+            self.call.returned()  # nothing but the body is left of it
+
+    def failed(self, error: BaseException) -> None:
+        """There will be no answer."""
+        self.end(error)
+        if self.call.lone:
+            self.call.raised(error)
+
+    def __del__(self) -> None:
+        if not self.ended:
+            self.end(early=True)  # neither read to its end nor closed
+
+
 @cache
-def stream_classes(library: str) -> tuple[type, type]:
+def stream_classes(library: str) -> tuple[type[TeeStream], type[TeeStream]]:
     """The two tees of streams, as classes of ``library``."""
     module: Any = sys.modules[library]
 
-    class TeeStream(module.SyncByteStream):  # type: ignore[misc]  # a class known at run time only
-        def __init__(self, inner: Any, attempt: Attempt) -> None:
-            self._inner = inner
-            self._attempt = attempt
-
+    class SyncTee(TeeStream, module.SyncByteStream):  # type: ignore[misc]  # a class known at run time only
         def __iter__(self) -> Iterator[bytes]:
+            room, chunks, times = self.room, self.chunks, self.times
             try:
                 for chunk in self._inner:
-                    self._attempt.chunk(chunk)
+                    try:
+                        room -= len(chunk) + CHUNK_OVERHEAD_BYTES
+                        if room >= 0:
+                            chunks.append(chunk)
+                            times.append(perf_counter())
+                        else:
+                            room = self.more(chunk)
+                    except Exception as exc:
+                        self.call.mirror.trouble(exc)
                     yield chunk
             except BaseException as error:
-                self._attempt.end(error)
+                self.end(error)
                 raise
-            self._attempt.end()
+            self.end()
 
         def close(self) -> None:
             try:
                 self._inner.close()
             finally:
-                self._attempt.end(early=True)
+                if not self.ended:
+                    self.end(early=True)
 
-        def __del__(self) -> None:
-            self._attempt.end(early=True)  # neither read to its end nor closed
-
-    class AsyncTeeStream(module.AsyncByteStream):  # type: ignore[misc]  # a class known at run time only
-        def __init__(self, inner: Any, attempt: Attempt) -> None:
-            self._inner = inner
-            self._attempt = attempt
-
+    class AsyncTee(TeeStream, module.AsyncByteStream):  # type: ignore[misc]  # a class known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
+            room, chunks, times = self.room, self.chunks, self.times
             try:
                 async for chunk in self._inner:
-                    self._attempt.chunk(chunk)
+                    try:
+                        room -= len(chunk) + CHUNK_OVERHEAD_BYTES
+                        if room >= 0:
+                            chunks.append(chunk)
+                            times.append(perf_counter())
+                        else:
+                            room = self.more(chunk)
+                    except Exception as exc:
+                        self.call.mirror.trouble(exc)
                     yield chunk
             except BaseException as error:
-                self._attempt.end(error)
+                self.end(error)
                 raise
-            self._attempt.end()
+            self.end()
 
         async def aclose(self) -> None:
             try:
                 await self._inner.aclose()
             finally:
-                self._attempt.end(early=True)
+                if not self.ended:
+                    self.end(early=True)
 
-        def __del__(self) -> None:
-            self._attempt.end(early=True)  # neither read to its end nor closed
-
-    return TeeStream, AsyncTeeStream
+    return SyncTee, AsyncTee
 
 
 def library_of(client: Any) -> str:
@@ -205,25 +221,17 @@ def library_of(client: Any) -> str:
     return ""
 
 
-def tee_client(
-    client: Any,
-    call: ContextVar[Call | None],
-    new_call: NewCall,
-    library: str,
-    owner: object,
-    *,
-    alone: bool,
-) -> None:
-    """Put a tee into each transport of an HTTP client that has none of this owner's."""
+def tee_client(client: Any, mirror: "Mirror", route: str, library: str, *, alone: bool) -> None:
+    """Put a tee into each transport of an HTTP client that has none of this mirror's."""
 
     def teed(transport: Any) -> Any:
         inner = transport
         while isinstance(inner, TeeTransport):
-            if inner.owner is owner:
+            if inner.mirror is mirror:
                 inner.alone = inner.alone or alone
                 return transport
             inner = inner._inner
-        return TeeTransport(transport, call, new_call, library, owner, alone=alone)
+        return TeeTransport(transport, mirror, route, library, alone=alone)
 
     mounts = {
         pattern: None if transport is None else teed(transport)

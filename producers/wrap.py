@@ -8,9 +8,9 @@ there is the tee, and each exchange is a request.
 """
 
 import inspect
-import time
 from contextvars import ContextVar
 from functools import wraps
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from shadowlane.errors import ConfigError
@@ -42,14 +42,7 @@ def wrap_client(mirror: "Mirror", client: Any, route: str) -> None:
     if any(one is mirror for one in marked):
         return
     try:
-        tee_client(
-            http_client,
-            mirror.current_call,
-            lambda: Call(mirror, route, time.perf_counter()),
-            library,
-            owner=mirror,
-            alone=bare,
-        )
+        tee_client(http_client, mirror, route, library, alone=bare)
         if not bare:
             _attach(mirror, client, route)
     except Exception as exc:
@@ -72,7 +65,7 @@ def _attach(mirror: "Mirror", client: Any, route: str) -> None:
 def _request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Call | None]) -> Any:
     @wraps(request)
     def mirrored(*args: Any, **kwargs: Any) -> Any:
-        call = Call(mirror, route, time.perf_counter())
+        call = Call(mirror, route, perf_counter())
         token = current.set(call)
         try:
             result = request(*args, **kwargs)
@@ -90,7 +83,7 @@ def _request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Cal
 def _async_request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Call | None]) -> Any:
     @wraps(request)
     async def mirrored(*args: Any, **kwargs: Any) -> Any:
-        call = Call(mirror, route, time.perf_counter())
+        call = Call(mirror, route, perf_counter())
         token = current.set(call)
         try:
             result = await request(*args, **kwargs)

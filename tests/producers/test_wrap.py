@@ -11,8 +11,8 @@ import pytest
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers import Mirror
-from shadowlane.producers.calls import Call
-from tests.producers.model_server import ANSWERS, TEXT, Server, model_server
+from shadowlane.producers.calls import Attempt, Call
+from tests.producers.model_server import ANSWERS, TEXT, Server, completion, model_server
 from tests.producers.support import FakeMirror
 
 MESSAGES: Any = [{"role": "user", "content": "Where is order 17?"}]
@@ -354,10 +354,10 @@ def test_a_mirror_that_breaks_inside_harms_nobody(
         raise RuntimeError("ours")
 
     client = fake.mirror.wrap(client_of(server))
-    for target in ("exchange.Exchange.chunk", "exchange.Exchange.respond", "exchange.Exchange.finish"):
+    for method in ("asked", "answered", "count", "finish"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"shadowlane.producers.{target}", broken)
-            ask(client, "stream")
+            patch.setattr(f"shadowlane.producers.teed.TeedExchange.{method}", broken)
+            ask(client, "stream-long")
             ask(client, "plain")
     with monkeypatch.context() as patch:
         patch.setattr("shadowlane.producers.mirror.new_request_id", broken)
@@ -374,15 +374,33 @@ def test_a_disabled_mirror_leaves_the_client_alone(server: Server) -> None:
 
 def test_an_attempt_that_ends_after_the_next_one_began_says_nothing(fake: FakeMirror) -> None:
     call = Call(fake.mirror, "r", started=0.0)
-    first = call.attempt("json", b"{}", "")
+    request = httpx2.Request("POST", "http://m/v1/chat/completions", content=b"{}")
+    first = call.attempt(Attempt, "openai.chat", request)
     assert first is not None
-    first.respond(500, "", "")
-    second = call.attempt("json", b"{}", "")
+    first.respond(500, httpx2.Headers())
+    second = call.attempt(Attempt, "openai.chat", request)
     assert second is not None
-    second.respond(200, "", "")
-    second.chunk(b"the answer")
+    second.respond(200, httpx2.Headers())
+    second.chunks.append(completion(content=TEXT))
     first.end(OSError("late"))
     call.returned()
     second.end()
     _, served = fake.one()
-    assert (served.error, served.output, served.attempts) == ("", "the answer", 2)
+    assert (served.error, served.output, served.attempts) == ("", TEXT, 2)
+
+
+def test_what_an_earlier_attempt_met_is_not_told_of_the_one_that_answered(fake: FakeMirror) -> None:
+    failures = [httpx2.ReadTimeout("too slow"), httpx2.ConnectError("nobody there")]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if failures:
+            raise failures.pop()
+        return httpx2.Response(400, json={"error": {"message": "no such model"}})
+
+    client = openai.OpenAI(
+        api_key="k", max_retries=2, http_client=httpx2.Client(transport=httpx2.MockTransport(answer))
+    )
+    with pytest.raises(openai.BadRequestError):
+        ask(fake.mirror.wrap(client), "plain")
+    _, served = fake.one()
+    assert (served.error, served.error_message, served.attempts) == ("http", "no such model", 3)
