@@ -13,15 +13,16 @@ from pathlib import Path
 import aiohttp
 
 from shadowlane import metrics
-from shadowlane.processors.budget.amounts import NANO, NOTHING, Amount, Limits, cost
-from shadowlane.processors.budget.book import Entry, Span, Window
+from shadowlane.processors.budget.amounts import NOTHING, Amount
+from shadowlane.processors.budget.book import Entry, Window
 from shadowlane.processors.budget.log import Lines, Stops, Writer, follow_budgets, follow_stops
 from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
 from shadowlane.processors.watch.figures import Family, figures
 from shadowlane.processors.worker.breaker import Breaker, BreakerSettings
+from shadowlane.processors.worker.costs import limits_of, most_of, spent_by
 from shadowlane.processors.worker.pace import Pace
 from shadowlane.processors.worker.question import Attempt, Question
-from shadowlane.schemas.config import Price, Rollout, Settings, Spend
+from shadowlane.schemas.config import Price, Rollout, Settings
 from shadowlane.schemas.events import Failure
 
 log = logging.getLogger("shadowlane.worker")
@@ -197,7 +198,7 @@ class Gate:
                 continue
             admission = FREE
             if guarded.limits:
-                most = most_of(question, guarded)
+                most = most_of(question, guarded.rollout.budget, guarded.price)
                 with self._lines.lock:
                     answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, now)
                 if isinstance(answer, Exhausted):
@@ -296,45 +297,6 @@ class Gate:
                 self._writer.budgets(lines, now)
                 self._writer.forget(over)
             await asyncio.sleep(LOOK_S)
-
-
-def limits_of(rollout: Rollout) -> dict[Span, Limits]:
-    """Of each window that has any."""
-    found: dict[Span, Limits] = {}
-    windows: tuple[tuple[Span, Spend | None], ...] = (
-        ("hour", rollout.budget.hour),
-        ("day", rollout.budget.day),
-        ("rollout", rollout.budget.rollout),
-    )
-    for span, spend in windows:
-        if spend is not None:
-            dollars = None if spend.dollars is None else round(spend.dollars * NANO)
-            found[span] = Limits(dollars, spend.tokens, spend.calls, spend.bytes)
-    return found
-
-
-def most_of(question: Question, guarded: Guarded) -> Amount:
-    """What a call may cost at most: no token is shorter than a byte. An answer's bytes are known after it."""
-    sent = len(question.payload)
-    answered = question.most_tokens or guarded.rollout.budget.max_output_tokens
-    price = guarded.price
-    dollars = 0 if price is None else cost(sent, answered, price.input, price.output)
-    return Amount(dollars, sent + answered, 1, sent)
-
-
-def spent_by(
-    question: Question, attempt: Attempt, most: Amount, price: Price | None, received: int
-) -> Amount:
-    """What a call cost, as its answer counts it. Of one that nobody knows the end of, all that was reserved."""
-    size = len(question.payload) + received
-    answer = attempt.answer
-    if answer is not None and answer.input_tokens is not None and answer.output_tokens is not None:
-        asked, answered = answer.input_tokens, answer.output_tokens
-        dollars = 0 if price is None else cost(asked, answered, price.input, price.output)
-        return Amount(dollars, asked + answered, 1, size)
-    if attempt.failure is not None and attempt.status >= 300:
-        return Amount(0, 0, 1, size)
-    return Amount(most.nanodollars, most.tokens, 1, size)
 
 
 def said_in(file: Path | None) -> str | None:

@@ -154,7 +154,7 @@ def _most_tokens(body: object) -> int | None:
     body = {**body, **inference} if isinstance(inference := body.get("inferenceConfig"), dict) else body
     for name in ("maxTokens", "max_completion_tokens", "max_tokens", "max_output_tokens"):
         limit = body.get(name)
-        if isinstance(limit, int):
+        if isinstance(limit, int) and limit > 0:
             choices = body.get("n")
             return limit * choices if isinstance(choices, int) and choices > 1 else limit
     return None

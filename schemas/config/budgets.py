@@ -28,6 +28,11 @@ class Budget(Section):
         default=4096,
         description="what is reserved for an answer whose request sets no limit of its own",
     )
+    image_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="what is reserved for each image or file that a request gives by its address or id; null: 5,000 of "
+        "Anthropic's and Bedrock's API, 50,000 of others",
+    )
 
     @property
     def in_dollars(self) -> bool:
