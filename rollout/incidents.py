@@ -1,6 +1,6 @@
 """What is told of a decision: one incident per rollout, epoch and cause, with what on-call asks first. Pure."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shadowlane.evaluators.gates.evidence import Evidence
@@ -8,6 +8,7 @@ from shadowlane.evaluators.gates.scope import milliseconds
 from shadowlane.evaluators.gates.verdict import Verdict
 from shadowlane.rollout.models import Change
 from shadowlane.rollout.state import Action, Alert, State
+from shadowlane.schemas.config import Severity
 
 REGRESSION = "regression"
 UNDECIDED = "undecided"
@@ -43,16 +44,11 @@ class Told:
         what = tuple(claim(e) for e in latch.leading)
         slices = tuple(dict.fromkeys(e.slice for e in latch.leading if e.slice))
         where = f" in {', '.join(slices)}" if slices else ""
-        return Alert(
-            alert_id=f"{state.rollout}:{state.seq}:0",
-            incident=incident_of(state, REGRESSION, part),
-            action=Action.TRIGGER,
-            severity="critical" if served_pct else "warning",
-            cause=REGRESSION,
-            rollout=state.rollout,
-            epoch=state.epoch,
-            stage=state.stage,
-            at=state.at,
+        return _alert(
+            state,
+            REGRESSION,
+            "critical" if served_pct else "warning",
+            part=part,
             summary=f"{state.rollout}: {arms(state)} regressed{where}: {latch.leading[0].claim}",
             what=what,
             slices=slices,
@@ -66,16 +62,10 @@ class Told:
         )
 
     def undecided(self, state: State, verdict: Verdict) -> Alert:
-        return Alert(
-            alert_id=f"{state.rollout}:{state.seq}:0",
-            incident=incident_of(state, UNDECIDED),
-            action=Action.TRIGGER,
-            severity="warning",
-            cause=UNDECIDED,
-            rollout=state.rollout,
-            epoch=state.epoch,
-            stage=state.stage,
-            at=state.at,
+        return _alert(
+            state,
+            UNDECIDED,
+            "warning",
             summary=f"{state.rollout}: stage {state.stage} is over and undecided: a person has to decide",
             what=verdict.missing,
             since=state.entered,
@@ -91,16 +81,10 @@ class Told:
             if mirrored
             else "nothing else came either: there is no traffic, or the sink does not run"
         )
-        return Alert(
-            alert_id=f"{state.rollout}:{state.seq}:0",
-            incident=incident_of(state, BLIND),
-            action=Action.TRIGGER,
-            severity="critical" if mirrored else "warning",
-            cause=BLIND,
-            rollout=state.rollout,
-            epoch=state.epoch,
-            stage=state.stage,
-            at=state.at,
+        return _alert(
+            state,
+            BLIND,
+            "critical" if mirrored else "warning",
             summary=f"{state.rollout}: {arms(state)} serves {state.traffic_pct:g}% unseen: no pair comes any more",
             what=(why,),
             since=last,
@@ -111,16 +95,12 @@ class Told:
     def model(self, state: State, change: Change, number: int) -> Alert:
         """``number`` tells several of one entry apart."""
         more = "it gives new names again and again: no more of them are told" if change.last else ""
-        return Alert(
-            alert_id=f"{state.rollout}:{state.seq}:{number}",
-            incident=incident_of(state, MODEL, change.key),
-            action=Action.TRIGGER,
-            severity="warning",
-            cause=MODEL,
-            rollout=state.rollout,
-            epoch=state.epoch,
-            stage=state.stage,
-            at=state.at,
+        return _alert(
+            state,
+            MODEL,
+            "warning",
+            part=change.key,
+            number=number,
             summary=f"{state.rollout}: the provider changed the model: {change.asked} is {change.served} now",
             what=(
                 f"{change.asked} was answered as {change.before}, and is as {change.served}",
@@ -133,16 +113,12 @@ class Told:
         )
 
     def confirmation(self, state: State, following: str) -> Alert:
-        return Alert(
-            alert_id=f"{state.rollout}:{state.seq}:0",
-            incident=incident_of(state, CONFIRMATION, following),
+        return _alert(
+            state,
+            CONFIRMATION,
+            "info",
+            part=following,
             action=Action.NOTE,
-            severity="info",
-            cause=CONFIRMATION,
-            rollout=state.rollout,
-            epoch=state.epoch,
-            stage=state.stage,
-            at=state.at,
             summary=f"{state.rollout}: stage {state.stage} has shown all; stage {following} waits for a yes",
             done=f"the traffic stays at {state.traffic_pct:g}% until the webhook of stage {following} says yes",
             look=self.look(state),
@@ -156,19 +132,16 @@ class Told:
 def resolve(state: State, incident: str, why: str, number: int) -> Alert:
     """The end of an incident; ``number`` tells several of one entry apart."""
     cause = cause_of(incident)
-    return Alert(
-        alert_id=f"{state.rollout}:{state.seq}:{number}",
-        incident=incident,
+    told = _alert(
+        state,
+        cause,
+        "info",
+        number=number,
         action=Action.RESOLVE,
-        severity="info",
-        cause=cause,
-        rollout=state.rollout,
-        epoch=incident.split("/")[2],
-        stage=state.stage,
-        at=state.at,
         summary=f"{state.rollout}: {cause} is over: {why}",
         done=why,
     )
+    return replace(told, incident=incident, epoch=incident.split("/")[2])  # of an epoch before, it may be
 
 
 def promotion(state: State, event: str, actor: str, reason: str, number: int) -> Alert:
@@ -177,21 +150,55 @@ def promotion(state: State, event: str, actor: str, reason: str, number: int) ->
         "completed": f"{state.candidate.model or 'the candidate'} is the stable version now",
         "passed": f"stage {state.stage} is passed: all is shown",
     }
-    return Alert(
-        alert_id=f"{state.rollout}:{state.seq}:{number + 1}",
-        incident=incident_of(state, PROMOTION, state.stage),
+    return _alert(
+        state,
+        PROMOTION,
+        "info",
+        part=state.stage,
+        number=number + 1,
         action=Action.NOTE,
-        severity="info",
-        cause=PROMOTION,
-        rollout=state.rollout,
-        epoch=state.epoch,
-        stage=state.stage,
-        at=state.at,
         summary=f"{state.rollout}: "
         + words.get(
             event, f"{arms(state)} goes to stage {state.stage}, {state.traffic_pct:g}% of the traffic"
         ),
         done=f"by {actor}: {reason}",
+    )
+
+
+def _alert(
+    state: State,
+    cause: str,
+    severity: Severity,
+    *,
+    summary: str,
+    part: str = "",
+    number: int = 0,
+    action: Action = Action.TRIGGER,
+    what: tuple[str, ...] = (),
+    slices: tuple[str, ...] = (),
+    since: int | None = None,
+    sure: str = "",
+    done: str = "",
+    look: tuple[str, ...] = (),
+) -> Alert:
+    """What is told of a state. ``part`` tells several incidents of one cause apart, ``number`` several of one entry."""
+    return Alert(
+        alert_id=f"{state.rollout}:{state.seq}:{number}",
+        incident=incident_of(state, cause, part),
+        action=action,
+        severity=severity,
+        cause=cause,
+        rollout=state.rollout,
+        epoch=state.epoch,
+        stage=state.stage,
+        at=state.at,
+        summary=summary,
+        what=what,
+        slices=slices,
+        since=since,
+        sure=sure,
+        done=done,
+        look=look,
     )
 
 
