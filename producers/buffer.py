@@ -122,17 +122,6 @@ class Buffer(Generic[T]):
             self._reserve(size)
             return True
 
-    def reserve_waiting(self, size: int, timeout: float) -> bool:
-        """The same, but wait up to ``timeout`` seconds for room. More than the whole bound waits for all."""
-        with self.changed:
-            size = min(size, self.limit_bytes)
-            if not self.changed.wait_for(
-                lambda: self.closed_reason or self._reserved + size <= self.limit_bytes, timeout
-            ):
-                return False
-            self._reserve(size)
-            return True
-
     def release(self, size: int) -> None:
         with self.lock:
             self._reserve(-size)

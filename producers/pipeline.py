@@ -65,10 +65,6 @@ class Pipeline(Generic[T]):
         self._flushing = 0
         self._stop_by: float | None = None
 
-    def put(self, item: T) -> bool:
-        """Queue an item whose bytes are reserved; never waits. False: it was dropped, and is booked."""
-        return self.buffer.put(item)
-
     def sample_out(self, ts: int, service: str, route: str, reason: str = "") -> None:
         self.buffer.sample_out(ts, service, route, reason)
         if self._thread is None:
