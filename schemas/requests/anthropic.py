@@ -31,7 +31,7 @@ MAX_TOKENS = 4096
 _UNHEARD = frozenset(
     {"stream", "metadata", "service_tier", "cache_control", "diagnostics", "inference_geo", "speed"}
 )
-_UNHEARD_IN_PARTS = frozenset({"cache_control", "citations"})
+_UNHEARD_IN_PARTS = frozenset({"cache_control", "citations", "caller"})
 _UNHEARD_IN_TOOLS = frozenset({"cache_control", "type", "eager_input_streaming", "input_examples"})
 _REFUSED = {
     "container": "the provider's own container",
@@ -67,11 +67,13 @@ def read(body: Any) -> Conversation:
         asked.parallel_tool_calls = not parallel
     if kind := choice.text("type"):
         asked.tool_choice = ToolNamed(choice.text("name")) if kind == "tool" else _one_of(kind)
+    asked.leave_out(*choice.rest())
     output = members.members("output_config")
     asked.effort = output.text("effort")
     wanted = output.members("format")
     if wanted.text("type"):
         asked.format = Format(wanted.object("schema") or {}, strict=True)
+    asked.leave_out(*wanted.rest(), *output.rest())
     asked.max_tokens = members.integer("max_tokens")
     asked.temperature = members.number("temperature")
     asked.top_p = members.number("top_p")
@@ -120,6 +122,8 @@ def write(asked: Conversation) -> dict[str, Any]:
     output: dict[str, Any] = {}
     if asked.format is not None and asked.format.schema is not None:
         output["format"] = {"type": "json_schema", "schema": asked.format.schema}
+        if asked.format.description:
+            asked.leave_out("response_format.description")
     elif asked.format is not None:
         asked.leave_out("response_format")
     if asked.effort in _EFFORTS:
@@ -152,6 +156,8 @@ def _message(raw: Any, where: str, asked: Conversation) -> Message:
         raise UntranslatableError(f"{where}.role is {role!r}")
     known: Role = "user" if role == "user" else "assistant" if role == "assistant" else "system"
     content = members.any("content")
+    members.skip(frozenset({"id"}))
+    asked.leave_out(*members.rest("messages"))
     if isinstance(content, str):
         return Message(known, (Text(content),) if content else ())
     if not isinstance(content, list):
@@ -166,23 +172,26 @@ def _block(raw: Any, where: str, asked: Conversation) -> list[Part]:
     block = Members(raw, where)
     kind = block.text("type")
     block.skip(_UNHEARD_IN_PARTS)
+    found: list[Part] = []
     match kind:
         case "text":
             text = block.text("text")
-            return [Text(text)] if text else []
+            found += [Text(text)] if text else []
         case "image":
-            return [Image(_image(block.members("source"), where))]
+            found.append(Image(_image(block.members("source"), where)))
         case "tool_use":
             arguments = orjson.dumps(block.any("input") or {}).decode()
-            return [ToolCall(block.text("id"), block.text("name"), arguments)]
+            found.append(ToolCall(block.text("id"), block.text("name"), arguments))
         case "tool_result":
             content = _content(block.any("content"), f"{where}.content", asked)
-            return [ToolResult(block.text("tool_use_id"), content, bool(block.boolean("is_error")))]
+            found.append(ToolResult(block.text("tool_use_id"), content, bool(block.boolean("is_error"))))
         case "thinking" | "redacted_thinking":
             asked.leave_out("messages.thinking")  # signed: of use to the model that thought it alone
             return []
         case _:
             raise UntranslatableError(f"{where} is a block of type {kind!r}")
+    asked.leave_out(*block.rest("messages.content"))
+    return found
 
 
 def _content(raw: Any, where: str, asked: Conversation) -> tuple[Text | Image, ...]:
@@ -221,7 +230,7 @@ def _tool(raw: Any, where: str, asked: Conversation) -> Tool:
         members.object("input_schema") or {},
         members.boolean("strict"),
     )
-    asked.leave_out(*(f"tools.{name.rpartition('.')[2]}" for name in members.rest()))
+    asked.leave_out(*members.rest("tools"))
     return tool
 
 

@@ -57,6 +57,7 @@ def read(body: Any) -> Conversation:
         if role not in _ROLES:
             raise UntranslatableError(f"{where}.role is {role!r}")
         parts = _blocks(message.items("content"), f"{where}.content", asked)
+        asked.leave_out(*message.rest("messages"))
         asked.messages.append(Message(_ROLES[role], tuple(parts)))
     if asked.messages and asked.messages[-1].role == "assistant":
         raise UntranslatableError("the last message is the assistant's: an answer that is begun")
@@ -74,10 +75,13 @@ def read(body: Any) -> Conversation:
     asked.temperature = inference.number("temperature")
     asked.top_p = inference.number("topP")
     asked.stop = inference.texts("stopSequences")
+    extra = members.members("additionalModelRequestFields")
+    asked.top_k = extra.integer("top_k")
+    asked.leave_out(*extra.rest())
     output = members.members("outputConfig")
     asked.effort = output.text("effort")
     asked.format = _format(output.members("textFormat"))
-    asked.leave_out(*inference.rest(), *output.rest(), *members.rest())
+    asked.leave_out(*choice.rest(), *tools.rest(), *inference.rest(), *output.rest(), *members.rest())
     return asked
 
 
@@ -141,10 +145,12 @@ def _blocks(raws: list[Any], where: str, asked: Conversation | None = None) -> l
             use = Members(call, f"{at}.toolUse")
             arguments = orjson.dumps(use.any("input") or {}).decode()
             found.append(ToolCall(use.text("toolUseId"), use.text("name"), arguments))
+            asked.leave_out(*use.rest("messages.toolUse"))
         elif (result := block.object("toolResult")) is not None:
             told = Members(result, f"{at}.toolResult")
             content = tuple(_blocks(told.items("content"), f"{at}.toolResult.content"))
             found.append(ToolResult(told.text("toolUseId"), content, told.text("status") == "error"))
+            asked.leave_out(*told.rest("messages.toolResult"))
         elif block.object("reasoningContent") is not None:
             asked.leave_out("messages.reasoningContent")  # of use to the model that thought it alone
         if rest := block.rest():

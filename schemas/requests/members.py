@@ -71,9 +71,11 @@ class Members:
             if self._left.pop(name, None):
                 raise UntranslatableError(f"{self._at(name)}: {reason}")
 
-    def rest(self) -> list[str]:
-        """The names of those that nobody took."""
-        return [self._at(name) for name in self._left]
+    def rest(self, within: str | None = None) -> list[str]:
+        """The names of those that nobody took, with what they are within: by default the place itself."""
+        if within is None:
+            return [self._at(name) for name in self._left]
+        return [f"{within}.{name}" for name in self._left]
 
     def _take(self, name: str, kind: type | tuple[type, ...], called: str) -> Any:
         value = self._left.pop(name, None)

@@ -33,6 +33,8 @@ _REFUSED = {
     "audio": "an answer in sound",
     "web_search_options": "the provider searches the web for it",
 }
+_UNHEARD_IN_MESSAGES = frozenset({"annotations", "id", "reasoning_content", "reasoning"})
+_UNHEARD_IN_PARTS = frozenset({"cache_control", "annotations", "logprobs"})
 _CHOICES = ("auto", "none", "required")
 
 
@@ -112,7 +114,7 @@ def _message(raw: Any, where: str, asked: Conversation) -> Message:
     members = Members(raw, where)
     members.refuse({"audio": "an answer in sound"})
     role = members.text("role")
-    content = _content(members.any("content"), f"{where}.content")
+    content = _content(members.any("content"), f"{where}.content", asked)
     message: Message
     match role:
         case "system" | "developer":
@@ -123,12 +125,12 @@ def _message(raw: Any, where: str, asked: Conversation) -> Message:
             refusal = members.text("refusal")
             parts: list[Part] = [*content, *([Text(refusal)] if refusal else [])]
             parts += [
-                _call(call, f"{where}.tool_calls[{number}]")
+                _call(call, f"{where}.tool_calls[{number}]", asked)
                 for number, call in enumerate(members.items("tool_calls"))
             ]
             if (function := members.object("function_call")) is not None:  # the form before tool_calls
                 parts.append(
-                    _function_call(function, str(function.get("name", "")), f"{where}.function_call")
+                    _function_call(function, str(function.get("name", "")), f"{where}.function_call", asked)
                 )
             message = Message("assistant", tuple(parts))
         case "tool":
@@ -137,13 +139,12 @@ def _message(raw: Any, where: str, asked: Conversation) -> Message:
             message = Message("user", (ToolResult(members.text("name"), content),))
         case _:
             raise UntranslatableError(f"{where}.role is {role!r}")
-    members.skip(frozenset({"annotations", "id", "reasoning_content", "reasoning"}))
-    if left := members.rest():
-        asked.leave_out(*(f"messages.{name.rpartition('.')[2]}" for name in left))
+    members.skip(_UNHEARD_IN_MESSAGES)
+    asked.leave_out(*members.rest("messages"))
     return message
 
 
-def _content(raw: Any, where: str) -> tuple[Text | Image, ...]:
+def _content(raw: Any, where: str, asked: Conversation) -> tuple[Text | Image, ...]:
     if raw is None:
         return ()
     if isinstance(raw, str):
@@ -160,28 +161,39 @@ def _content(raw: Any, where: str) -> tuple[Text | Image, ...]:
         elif kind == "image_url":
             image = part.members("image_url")
             found.append(Image(image.text("url"), image.text("detail").replace("auto", "")))
+            asked.leave_out(*image.rest("messages.content.image_url"))
         else:
             raise UntranslatableError(f"{where}[{number}] is a part of type {kind!r}")
+        part.skip(_UNHEARD_IN_PARTS)
+        asked.leave_out(*part.rest("messages.content"))
     return tuple(found)
 
 
-def _call(raw: Any, where: str) -> ToolCall:
+def _call(raw: Any, where: str, asked: Conversation) -> ToolCall:
     members = Members(raw, where)
     if (kind := members.text("type")) not in ("", "function"):
         raise UntranslatableError(f"{where} is the call of a tool of type {kind!r}")
-    return _function_call(members.object("function") or {}, members.text("id"), f"{where}.function")
+    function, call_id = members.object("function") or {}, members.text("id")
+    members.skip(frozenset({"index"}))
+    asked.leave_out(*members.rest("messages.tool_calls"))
+    return _function_call(function, call_id, f"{where}.function", asked)
 
 
-def _function_call(raw: dict[str, Any], call_id: str, where: str) -> ToolCall:
+def _function_call(raw: dict[str, Any], call_id: str, where: str, asked: Conversation) -> ToolCall:
     members = Members(raw, where)
-    return ToolCall(call_id, members.text("name"), members.text("arguments") or "{}")
+    call = ToolCall(call_id, members.text("name"), members.text("arguments") or "{}")
+    asked.leave_out(*members.rest("messages.tool_calls"))
+    return call
 
 
 def _tool(raw: Any, where: str, asked: Conversation) -> Tool:
     members = Members(raw, where)
     if (kind := members.text("type")) != "function":
         raise UntranslatableError(f"{where} is a tool of type {kind!r}, which is not of all APIs")
-    return _function(members.members("function"), asked)
+    tool = _function(members.members("function"), asked)
+    members.skip(frozenset({"cache_control"}))
+    asked.leave_out(*members.rest("tools"))
+    return tool
 
 
 def _function(members: Members, asked: Conversation) -> Tool:
@@ -191,8 +203,7 @@ def _function(members: Members, asked: Conversation) -> Tool:
         members.object("parameters") or {},
         members.boolean("strict"),
     )
-    if left := members.rest():
-        asked.leave_out(*(f"tools.{name.rpartition('.')[2]}" for name in left))
+    asked.leave_out(*members.rest("tools"))
     return tool
 
 
@@ -215,12 +226,14 @@ def _format(members: Members, asked: Conversation) -> Format | None:
             return Format()
         case "json_schema":
             schema = members.members("json_schema")
-            return Format(
+            wanted = Format(
                 schema.object("schema") or {},
                 schema.text("name") or "answer",
                 schema.text("description"),
                 schema.boolean("strict"),
             )
+            asked.leave_out(*schema.rest("response_format"), *members.rest())
+            return wanted
         case other:
             raise UntranslatableError(f"response_format is of type {other!r}")
 

@@ -34,6 +34,8 @@ _REFUSED = {
     "background": "the answer comes later",
     "context_management": "the provider shortens the conversation",
 }
+_UNHEARD_IN_ITEMS = frozenset({"id", "status"})
+_UNHEARD_IN_PARTS = frozenset({"annotations", "logprobs", "cache_control"})
 _CHOICES = ("auto", "none", "required")
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -69,10 +71,11 @@ def read(body: Any) -> Conversation:
     asked.tool_choice = _choice(members.any("tool_choice"))
     asked.parallel_tool_calls = members.boolean("parallel_tool_calls")
     text = members.members("text")
-    asked.format = _format(text.members("format"))
+    asked.format = _format(text.members("format"), asked)
     asked.verbosity = text.text("verbosity")
     reasoning = members.members("reasoning")
     asked.effort = reasoning.text("effort")
+    asked.leave_out(*text.rest(), *reasoning.rest())
     asked.max_tokens = members.integer("max_output_tokens")
     asked.temperature = members.number("temperature")
     asked.top_p = members.number("top_p")
@@ -123,18 +126,21 @@ def _item(raw: Any, where: str, asked: Conversation) -> list[Message]:
             role = item.text("role")
             if role not in _ROLES:
                 raise UntranslatableError(f"{where}.role is {role!r}")
-            return [Message(_ROLES[role], _content(item.any("content"), f"{where}.content"))]
+            message = Message(_ROLES[role], _content(item.any("content"), f"{where}.content", asked))
         case "function_call":
             call = ToolCall(item.text("call_id"), item.text("name"), item.text("arguments") or "{}")
-            return [Message("assistant", (call,))]
+            message = Message("assistant", (call,))
         case "function_call_output":
-            content = _content(item.any("output"), f"{where}.output")
-            return [Message("user", (ToolResult(item.text("call_id"), content),))]
+            content = _content(item.any("output"), f"{where}.output", asked)
+            message = Message("user", (ToolResult(item.text("call_id"), content),))
         case "reasoning":
             asked.leave_out("input.reasoning")  # of use to the model that thought it alone
             return []
         case _:
             raise UntranslatableError(f"{where} is an item of type {kind!r}")
+    item.skip(_UNHEARD_IN_ITEMS)
+    asked.leave_out(*item.rest("input"))
+    return [message]
 
 
 def _joined(messages: list[Message]) -> list[Message]:
@@ -156,7 +162,7 @@ def _all_results(message: Message) -> bool:
     return all(isinstance(part, ToolResult) for part in message.parts)
 
 
-def _content(raw: Any, where: str) -> tuple[Text | Image, ...]:
+def _content(raw: Any, where: str, asked: Conversation) -> tuple[Text | Image, ...]:
     if raw is None or isinstance(raw, str):
         return (Text(raw),) if raw else ()
     if not isinstance(raw, list):
@@ -172,6 +178,8 @@ def _content(raw: Any, where: str) -> tuple[Text | Image, ...]:
             found.append(Image(url, part.text("detail").replace("auto", "")))
         else:
             raise UntranslatableError(f"{where}[{number}] is a part of type {kind!r}")
+        part.skip(_UNHEARD_IN_PARTS)
+        asked.leave_out(*part.rest("input.content"))
     return tuple(found)
 
 
@@ -185,7 +193,7 @@ def _tool(raw: Any, where: str, asked: Conversation) -> Tool:
         members.object("parameters") or {},
         members.boolean("strict"),
     )
-    asked.leave_out(*(f"tools.{name.rpartition('.')[2]}" for name in members.rest()))
+    asked.leave_out(*members.rest("tools"))
     return tool
 
 
@@ -198,19 +206,21 @@ def _choice(raw: Any) -> Any:
     return ToolNamed(members.text("name"))
 
 
-def _format(members: Members) -> Format | None:
+def _format(members: Members, asked: Conversation) -> Format | None:
     match kind := members.text("type"):
         case "" | "text":
             return None
         case "json_object":
             return Format()
         case "json_schema":
-            return Format(
+            wanted = Format(
                 members.object("schema") or {},
                 members.text("name") or "answer",
                 members.text("description"),
                 members.boolean("strict"),
             )
+            asked.leave_out(*members.rest())
+            return wanted
         case _:
             raise UntranslatableError(f"text.format is of type {kind!r}")
 

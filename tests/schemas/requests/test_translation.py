@@ -117,6 +117,11 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"id": {"type": "integer"}}},
     },
 }
+CALLED = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "n", "description": "Where it is.", "schema": {"type": "object"}, "strict": True},
+}
 ASKED: dict[str, Any] = {
     "model": "gpt-5",
     "messages": [
@@ -362,6 +367,65 @@ def test_what_can_not_be_asked_elsewhere_says_why(
             {"thinking", "top_k"},
         ),
         (RESPONSES, CHAT, {"max_tool_calls": 3}, {"max_tool_calls"}),
+        (
+            RESPONSES,
+            CHAT,
+            {"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low", "new": 1}},
+            {"reasoning.summary", "text.new"},
+        ),
+        (
+            RESPONSES,
+            CHAT,
+            {
+                "input": [
+                    {"role": "user", "content": "Hi", "id": "m", "status": "completed", "phase": "x"},
+                    {"role": "user", "content": [{"type": "input_text", "text": "Hi", "new": 1}]},
+                ]
+            },
+            {"input.phase", "input.content.new"},
+        ),
+        (CHAT, MESSAGES, {"response_format": FORMAT}, {"response_format.description"}),
+        (CHAT, RESPONSES, {"response_format": FORMAT}, set()),
+        (
+            CHAT,
+            MESSAGES,
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "text", "text": "Hi", "cache_control": {}, "new": 1}],
+                        "name": "Ann",
+                    },
+                    {"role": "assistant", "tool_calls": [CALLED | {"extra_content": {"signed": "x"}}]},
+                    {"role": "tool", "tool_call_id": "1", "content": "no"},
+                ],
+                "tools": [TOOL | {"new": 1}],
+            },
+            {"messages.name", "messages.content.new", "messages.tool_calls.extra_content", "tools.new"},
+        ),
+        (
+            MESSAGES,
+            CHAT,
+            {"output_config": {"effort": "low", "task_budget": {"tokens": 9}}},
+            {"output_config.task_budget"},
+        ),
+        (
+            MESSAGES,
+            CHAT,
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "Hi", "new": 1}], "mark": 1}
+                ]
+            },
+            {"messages.content.new", "messages.mark"},
+        ),
+        (BEDROCK, MESSAGES, {"additionalModelRequestFields": {"top_k": 5}}, set()),
+        (
+            BEDROCK,
+            MESSAGES,
+            {"additionalModelRequestFields": {"thinking": {}}, "toolConfig": {"toolChoice": {"new": {}}}},
+            {"additionalModelRequestFields.thinking", "toolConfig.toolChoice.new"},
+        ),
     ],
 )
 def test_what_the_other_api_has_no_words_for_is_named(
@@ -370,6 +434,8 @@ def test_what_the_other_api_has_no_words_for_is_named(
     body: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
     if source == RESPONSES:
         body = {"model": "m", "input": "Hi"}
+    if source == BEDROCK:
+        body = {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
     _, found = translate(body | changes, source, target)
     assert set(found) == left_out
 
