@@ -196,6 +196,8 @@ class EnvelopeProducer:
                 left = self._packer.due(0.0, everything=True)
             for batch in [*self._out.values(), *left]:
                 self._settle(batch, BrokerError(f"the producer's thread died: {exc}"))
+        finally:
+            del self._producer  # its connections end now, and not when this object is collected
 
     def _step(self) -> bool:
         """Hands on what is due and serves deliveries; False once it is closed and all is settled."""
