@@ -34,12 +34,13 @@ class Rejected(NamedTuple):
 # Where the errors are, and not what the request said, which some repeat.
 _WITHIN = (
     *("error", "errors", "message", "detail", "details", "msg", "description", "fieldViolations"),
-    *("metadata", "raw", "upstream_error", "innererror"),
+    *("metadata", "raw", "upstream_error", "innererror", "param"),
 )
 _CODES = {
     "unsupported_parameter": False,
     "unknown_parameter": False,
     "unsupported_value": True,
+    "invalid_value": True,
 }
 _EXTRA = frozenset({"extra_forbidden", "value_error.extra"})
 
@@ -59,6 +60,7 @@ _ONE = _texts(
     rf"[Aa]rgument not supported on this model: {_QUOTED}",  # xAI
     rf"does(?: not|n't) support (?:the )?parameter:? {_QUOTED}",
     rf"does(?: not|n't) support the {_QUOTED} (?:parameter|field)",  # Anthropic, Bedrock
+    rf"The {_QUOTED} parameter is unsupported",  # xAI
     rf"{_QUOTED} is deprecated (?:for|in|on) this model",
     rf"Extra inputs are not permitted, field: {_QUOTED}",  # Fireworks
     rf"[Uu]nknown field {_QUOTED}",  # serde, Go
@@ -66,6 +68,17 @@ _ONE = _texts(
 _VALUE = _texts(
     rf"Unsupported value: {_QUOTED} does not support",
     r"([A-Za-z_]\w*(?:\.\w+)+) '[^']*' is not supported",  # Anthropic's output_config.effort
+    rf"{_NAME}: (?:Input should be |range: |\d+ > \d+, which is the maximum)",
+    rf"{_QUOTED} is too large: \d",  # OpenAI
+    rf"parameter {_QUOTED} specified in the request (?:is|are) not valid",  # Volcengine
+    rf"at {_QUOTED} failed to satisfy constraint",  # Bedrock
+    r"#/([\w/]+): expected type",
+    r"\('([\w.]+)' : value is not one of the allowed values",  # Groq
+    r"This (response_format) type is unavailable",  # DeepSeek
+)
+_WITHOUT_A_NAME = (  # in the words of the texts, and the parameter that is meant
+    ("does not support response format", "response_format"),
+    ("maximum tokens you requested exceeds the model limit", "maxTokens"),
 )
 _PLACED = _texts(  # the second group, if there is one, says within what
     r"(?:#/)?([A-Za-z_][\w./\[\]-]*): Extra inputs are not permitted",
@@ -81,7 +94,7 @@ _BOTH = re.compile(rf"{_QUOTED} and {_QUOTED} cannot both be specified")
 _THINKING = re.compile(rf"{_QUOTED} may only be set to \S+ when {_OPEN}thinking{_SHUT} is enabled")
 _GROQ = re.compile(r"\('([^']+)' : (property '[^']+' is unsupported)")
 _MALFORMED = re.compile(r"#/(\S+?): extraneous key \[[^\]]+\] is not permitted")
-_LOCATED = re.compile(r"extra_forbidden['\"],\s*['\"]loc['\"]:\s*[(\[]([^)\]]*)[)\]]")
+_LOCATED = re.compile(r"['\"]([\w.]+)['\"],\s*['\"]loc['\"]:\s*[(\[]([^)\]]*)[)\]]")
 _ITEM = re.compile(r"'([^']*)'|\"([^\"]*)\"|(\d+)")
 _LISTED = re.compile(r"['\"]?([A-Za-z_][\w.-]*)['\"]?\s*(?::[^,]*)?(?:,|$)")
 _DEFAULT_ALONE = "Only the default"
@@ -115,8 +128,8 @@ def _read(document: Any, depth: int) -> Iterator[Rejected]:
             yield coded
             return
         kind, place = document.get("type"), document.get("loc")
-        if isinstance(kind, str) and kind in _EXTRA and isinstance(place, list):
-            yield Rejected(_dotted(place))
+        if isinstance(kind, str) and isinstance(place, list):
+            yield Rejected(_dotted(place), kind not in _EXTRA)
             return
         for name in _WITHIN:
             if name in document:
@@ -143,9 +156,11 @@ def _said(text: str, depth: int) -> Iterator[Rejected]:
             yield from _read(within, depth + 1)
             return
     text = text.replace("\\", "")  # of JSON within a text: its quotes
-    for place in _LOCATED.findall(text):
-        yield Rejected(_dotted([one or two or three for one, two, three in _ITEM.findall(place)]))
-    if _LOCATED.search(text):
+    located = _LOCATED.findall(text)
+    for kind, place in located:
+        within = [one or two or three for one, two, three in _ITEM.findall(place)]
+        yield Rejected(_dotted(within), kind not in _EXTRA)
+    if located:
         return
     text = _GROQ.sub(lambda m: m[2].replace("'", f"'{m[1]}.", 1), text)
     text = _MALFORMED.sub(lambda m: f"extraneous key [{m[1]}] is not permitted", text)
@@ -163,6 +178,9 @@ def _said(text: str, depth: int) -> Iterator[Rejected]:
         for names in pattern.findall(text):
             for name in _LISTED.findall(names):
                 yield Rejected(_plain(name))
+    for words, name in _WITHOUT_A_NAME:
+        if words in text:
+            yield Rejected(name, value=True)
     for one, other in _BOTH.findall(text):
         yield Rejected(_plain(other), beside=_plain(one))
     for name in _THINKING.findall(text):

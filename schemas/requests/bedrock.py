@@ -108,9 +108,13 @@ def write(asked: Conversation) -> dict[str, Any]:
                 "there is more than text in the system prompt, and this API takes only text"
             )
         body["system"] = system
+    temperature = asked.temperature
+    if temperature is not None and temperature > 1:
+        asked.leave_out("temperature")  # 0 to 2 there, 0 to 1 here
+        temperature = None
     given = {
         "maxTokens": asked.max_tokens,
-        "temperature": asked.temperature,
+        "temperature": temperature,
         "topP": asked.top_p,
         "stopSequences": asked.stop or None,
     }

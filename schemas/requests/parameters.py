@@ -88,7 +88,8 @@ def rule(
     told: Rejected, body: Mapping[str, Any], protocol: str, own: Collection[str] = ()
 ) -> Rule | str | None:
     """What to do where ``body``, a request of an API of models, was refused for what is ``told``: a rule for it and for
-    later ones, or why there is none. None where the request has nothing that is called so.
+    later ones, or why there is none. None where that is no parameter of the request: nothing is called so, or it is
+    what the question says that was refused.
 
     ``own`` are the members that the version's configuration says itself.
     """
@@ -99,6 +100,8 @@ def rule(
     if beside is None:
         return None
     name = path[0]
+    if name in QUESTION and told.value:
+        return None
     if name in own:
         return f"the version's overrides have {name}: take it out of them"
     if name in QUESTION:
@@ -107,8 +110,10 @@ def rule(
         return "without store the provider would keep the answer"
     value = _value(body, path)
     if path[-1] in LIMITS or (isinstance(value, Mapping) and LIMITS & value.keys()):
+        if told.value:
+            return f"say a {path[-1]} that it takes in the version's overrides"
         other = OTHER_NAMES.get(protocol, {}).get(name, "")
-        if told.value or beside or not other:
+        if beside or not other:
             return f"without {path[-1]} nothing would limit what the answer costs"
         return Rule(path, instead=other)
     return Rule(path, _json(value) if told.value else None, beside)

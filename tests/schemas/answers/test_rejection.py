@@ -195,6 +195,93 @@ MOVED = (
             ["thinking"],
         ),
         ("'logprobs' is not supported with this model", ["logprobs"]),
+        # a value
+        (
+            openai(
+                "max_tokens is too large: 20480. This model supports at most 16384 completion tokens.",
+                "max_tokens",
+                "invalid_value",
+            ),
+            [Rejected("max_tokens", value=True)],
+        ),
+        (
+            {
+                "error": {
+                    "message": "Param Incorrect",
+                    "param": "max_tokens is too large: 1048576. This model …",
+                }
+            },
+            [Rejected("max_tokens", value=True)],
+        ),
+        (
+            anthropic("max_tokens: 9999 > 8192, which is the maximum allowed number of output tokens for …"),
+            [Rejected("max_tokens", value=True)],
+        ),
+        (anthropic("temperature: range: 0..1"), [Rejected("temperature", value=True)]),
+        (
+            anthropic("output_config.effort: Input should be 'low', 'medium' or 'high'"),
+            [Rejected("output_config.effort", value=True)],
+        ),
+        (
+            {
+                "message": {
+                    "detail": [{"type": "less_than_equal", "loc": ["body", "temperature"], "input": 1.3}]
+                }
+            },
+            [Rejected("temperature", value=True)],
+        ),
+        (
+            {"message": "[{'type': 'literal_error', 'loc': ('body', 'reasoning_effort'), 'msg': '…'}]"},
+            [Rejected("reasoning_effort", value=True)],
+        ),
+        (
+            {
+                "message": "Value '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must "
+                "have value less than or equal to 1"
+            },
+            [Rejected("inferenceConfig.temperature", value=True)],
+        ),
+        (
+            {
+                "message": "The maximum tokens you requested exceeds the model limit of 4096. Try again with a …"
+            },
+            [Rejected("maxTokens", value=True)],
+        ),
+        (
+            {
+                "message": "Malformed input request: #/temperature: expected type: Number, found: Null, please …"
+            },
+            [Rejected("temperature", value=True)],
+        ),
+        (
+            {
+                "code": "…",
+                "error": "The response_format parameter is unsupported at the moment. Leave it unset.",
+            },
+            ["response_format"],
+        ),
+        (
+            openai("This response_format type is unavailable now"),
+            [Rejected("response_format", value=True)],
+        ),
+        (
+            openai("This model does not support response format `json_schema`. See supported models at …"),
+            [Rejected("response_format", value=True)],
+        ),
+        (
+            openai(
+                "'response_format' : one of the following must be satisfied[('response_format.type' : value is not "
+                "one of the allowed values ['text']) OR ('response_format.name' : property 'name' is missing)]"
+            ),
+            [Rejected("response_format.type", value=True)],
+        ),
+        (
+            openai(
+                "The parameter `max_completion_tokens` specified in the request are not valid: integer above maximum "
+                "value, expected a value <= 12288, but got 32000 instead."
+            ),
+            [Rejected("max_completion_tokens", value=True)],
+        ),
         # refused for something else
         (
             openai(
@@ -202,12 +289,11 @@ MOVED = (
             ),
             [],
         ),
-        (openai("Invalid schema for response_format 'x'", "response_format", "invalid_value"), []),
-        (anthropic("max_tokens: 9999 > 8192, which is the maximum allowed number of output tokens"), []),
+        (openai("Invalid schema for response_format 'x'", "response_format", None), []),
         (openai("audio input is not supported by this model"), []),
         (openai("you must provide a model parameter"), []),
         # what the request said is no error
-        ({"detail": [{"type": "missing", "loc": ["body", "x"], "input": {"message": INSTEAD}}]}, []),
+        ({"detail": [{"msg": "no", "input": {"message": INSTEAD}}]}, []),
     ],
 )
 def test_what_a_refusal_says(body: Any, found: list[str | Rejected]) -> None:

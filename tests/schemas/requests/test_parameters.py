@@ -69,6 +69,7 @@ def test_where_the_request_has_it(name: str, body: dict[str, Any], path: tuple[s
         (Rejected("top_p", beside="top_k"), MESSAGES, None),
         (Rejected("max_tokens"), CHAT, Rule(("max_tokens",), instead="max_completion_tokens")),
         (Rejected("seed"), CHAT, None),
+        (Rejected("messages.0.role", value=True), CHAT, None),
     ],
 )
 def test_what_is_done(told: Rejected, protocol: str, expected: Rule | None) -> None:
@@ -79,7 +80,7 @@ def test_what_is_done(told: Rejected, protocol: str, expected: Rule | None) -> N
     ("told", "protocol", "body", "own", "why"),
     [
         (Rejected("max_tokens"), MESSAGES, ASKED, (), "what the answer costs"),
-        (Rejected("max_tokens", value=True), CHAT, ASKED, (), "what the answer costs"),
+        (Rejected("max_tokens", value=True), CHAT, ASKED, (), "say a max_tokens that it takes"),
         (Rejected("maxTokens"), BEDROCK, CONVERSE, (), "what the answer costs"),
         (Rejected("inferenceConfig"), BEDROCK, CONVERSE, (), "what the answer costs"),
         (Rejected("messages.0.name"), CHAT, ASKED, (), "without messages"),

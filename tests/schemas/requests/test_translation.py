@@ -348,6 +348,7 @@ def test_what_can_not_be_asked_elsewhere_says_why(
     ("source", "target", "changes", "left_out"),
     [
         (CHAT, MESSAGES, {"temperature": 1.5}, {"temperature"}),
+        (CHAT, BEDROCK, {"temperature": 1.5}, {"temperature"}),
         (
             CHAT,
             BEDROCK,
