@@ -9,6 +9,7 @@ The names are the provider's: whether the request has such a parameter, and can 
 :mod:`shadowlane.schemas.requests.parameters` to say.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ import orjson
 STATUSES = frozenset({400, 422})
 """With which a provider refuses a request for what is in it."""
 
-MAX_TEXT = 4000  # of one text; a server may repeat the whole request in each of a thousand errors
+MAX_BODY = 2**18  # of a longer one the beginning is read as text
+MAX_TEXT = 2000  # of one text; a server may repeat the whole request in each of a thousand errors
 MAX_FOUND = 32
 MAX_DEPTH = 8
 
@@ -44,9 +46,9 @@ _CODES = {
 }
 _EXTRA = frozenset({"extra_forbidden", "value_error.extra"})
 
-_OPEN, _SHUT = r"[`'\"\[]*", r"[`'\"\]]*"
-_NAME = r"([A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*)"
-_QUOTED = rf"{_OPEN}{_NAME}{_SHUT}"
+# Of a bounded length, and begun where no name goes on: what a server sends must not take long to look through.
+_NAME = r"(?<![\w.\[\]-])([A-Za-z_][\w.\[\]/-]{0,119})"
+_QUOTED = rf"[`'\"]?{_NAME}[`'\"]?"
 
 
 def _texts(*patterns: str) -> tuple[re.Pattern[str], ...]:
@@ -67,13 +69,13 @@ _ONE = _texts(
 )
 _VALUE = _texts(
     rf"Unsupported value: {_QUOTED} does not support",
-    r"([A-Za-z_]\w*(?:\.\w+)+) '[^']*' is not supported",  # Anthropic's output_config.effort
-    rf"{_NAME}: (?:Input should be |range: |\d+ > \d+, which is the maximum)",
+    rf"{_NAME} '[^']{{0,80}}' is not supported when",  # Anthropic's output_config.effort
+    rf"{_NAME}: (?:Input should be |range: |\d{{1,9}} > \d{{1,9}}, which is the maximum)",
     rf"{_QUOTED} is too large: \d",  # OpenAI
     rf"parameter {_QUOTED} specified in the request (?:is|are) not valid",  # Volcengine
     rf"at {_QUOTED} failed to satisfy constraint",  # Bedrock
-    r"#/([\w/]+): expected type",
-    r"\('([\w.]+)' : value is not one of the allowed values",  # Groq
+    r"#/([\w/]{1,120}): expected type",
+    r"\('([\w.]{1,120})' : value is not one of the allowed values",  # Groq
     r"This (response_format) type is unavailable",  # DeepSeek
 )
 _WITHOUT_A_NAME = (  # in the words of the texts, and the parameter that is meant
@@ -81,32 +83,32 @@ _WITHOUT_A_NAME = (  # in the words of the texts, and the parameter that is mean
     ("maximum tokens you requested exceeds the model limit", "maxTokens"),
 )
 _PLACED = _texts(  # the second group, if there is one, says within what
-    r"(?:#/)?([A-Za-z_][\w./\[\]-]*): Extra inputs are not permitted",
-    rf"Unknown name {_QUOTED}(?: at ['\"]([^'\"]+)['\"])?: Cannot find field",  # Gemini
+    rf"{_NAME}: Extra inputs are not permitted",
+    rf"Unknown name {_QUOTED}(?: at ['\"]([^'\"]{{1,200}})['\"])?: Cannot find field",  # Gemini
     rf"property {_QUOTED} is unsupported",
-    r"extraneous key \[([^\]]+)\] is not permitted",
+    r"extraneous key \[([^\]]{1,120})\] is not permitted",
 )
 _MANY = _texts(
     r"Unrecognized request arguments? supplied: ([\w., -]+)",  # Azure, OpenAI
     r"does not support parameters: [\[{]([^\]}]*)[\]}]",  # LiteLLM
 )
 _BOTH = re.compile(rf"{_QUOTED} and {_QUOTED} cannot both be specified")
-_THINKING = re.compile(rf"{_QUOTED} may only be set to \S+ when {_OPEN}thinking{_SHUT} is enabled")
-_GROQ = re.compile(r"\('([^']+)' : (property '[^']+' is unsupported)")
-_MALFORMED = re.compile(r"#/(\S+?): extraneous key \[[^\]]+\] is not permitted")
-_LOCATED = re.compile(r"['\"]([\w.]+)['\"],\s*['\"]loc['\"]:\s*[(\[]([^)\]]*)[)\]]")
+_THINKING = re.compile(rf"{_QUOTED} may only be set to \S{{1,9}} when [`'\"]?thinking[`'\"]? is enabled")
+_GROQ = re.compile(r"\('([^']{1,120})' : (property '[^']{1,120}' is unsupported)")
+_MALFORMED = re.compile(r"#/([\w/]{1,120}): extraneous key \[[^\]]{1,120}\] is not permitted")
+_LOCATED = re.compile(r"['\"]([\w.]{1,60})['\"],\s?['\"]loc['\"]:\s?[(\[]([^)\]]{0,300})[)\]]")
 _ITEM = re.compile(r"'([^']*)'|\"([^\"]*)\"|(\d+)")
-_LISTED = re.compile(r"['\"]?([A-Za-z_][\w.-]*)['\"]?\s*(?::[^,]*)?(?:,|$)")
+_LISTED = re.compile(r"\s*['\"]?([A-Za-z_][\w.-]*)")
 _DEFAULT_ALONE = "Only the default"
 
 
 def rejected(body: bytes) -> tuple[Rejected, ...]:
     """The parameters that a refusal (a status of :data:`STATUSES`) names, each once, in its order; none where it
     refuses something else, or does not say what."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = body[:MAX_TEXT].decode("utf-8", "replace")
+    document: Any = body[:MAX_TEXT].decode("utf-8", "replace")
+    if len(body) <= MAX_BODY:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            document = orjson.loads(body)
     found: dict[Rejected, None] = {}
     for each in _read(document, 0):
         found[each] = None
@@ -176,8 +178,9 @@ def _said(text: str, depth: int) -> Iterator[Rejected]:
             yield Rejected(_plain(match[1] if within in (None, match[1]) else f"{within}.{match[1]}"))
     for pattern in _MANY:
         for names in pattern.findall(text):
-            for name in _LISTED.findall(names):
-                yield Rejected(_plain(name))
+            for each in names.split(","):
+                if listed := _LISTED.match(each):
+                    yield Rejected(_plain(listed[1]))
     for words, name in _WITHOUT_A_NAME:
         if words in text:
             yield Rejected(name, value=True)
