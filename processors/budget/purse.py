@@ -124,7 +124,8 @@ class Purse:
         """None: there is enough. An amount: so much more is to be asked for; nothing is to wait."""
         if measure := limits.exceeded_by(amount):
             return Exhausted(window, f"one call may take more {measure} than the whole {window.span} has")
-        held = self._spent[window].plus(self._reserved[window]).plus(amount)
+        reserved = self._reserved.get(window, NOTHING)
+        held = self._spent.get(window, NOTHING).plus(reserved).plus(amount)
         short = limits.limited(held.minus(self._book.owned(window, self._worker)))
         if short == NOTHING:
             return None
@@ -134,7 +135,7 @@ class Purse:
         left = limits.left(self._book.taken(window))
         if left.exceeded_by(short):
             # What others reserved may come back when they stop; what this one did, when its calls are settled.
-            if self._reserved[window] != NOTHING:
+            if reserved != NOTHING:
                 return NOTHING
             return Exhausted(window, f"the {window.span} is used up")
         wanted = short.plus(limits.part(PARTS))

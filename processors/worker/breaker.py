@@ -1,7 +1,8 @@
 """When a candidate that fails again and again is left alone for a while. Pure: the time is handed in.
 
 The circuit breaker of Nygard, "Release It!" (2007): closed, it lets all calls pass; when too many of the last ones
-failed it opens, and none passes; after a while one may try, and what becomes of that one says how it goes on.
+failed it opens, and none passes; after a while one may try, and what becomes of that one says how it goes on. Times are
+of a clock that nobody sets.
 """
 
 from collections import deque
@@ -38,7 +39,7 @@ class Breaker:
 
     def passes(self, now: float) -> bool:
         """Whether a call may be made now. Who is let through while it is not closed is the one that tries, and
-        must tell what became of it."""
+        must tell what became of it: by :meth:`told`, or :meth:`stopped`."""
         if self._opens_again_at is None:
             return True
         if self._trying or now < self._opens_again_at:
@@ -46,10 +47,10 @@ class Breaker:
         self._trying = True
         return True
 
-    def told(self, failed: bool, now: float) -> None:
-        """What became of a call that was let through."""
+    def told(self, failed: bool, now: float, *, tried: bool = False) -> None:
+        """What became of a call that was let through; ``tried``: it was while this was not closed."""
         if self._opens_again_at is not None:
-            if not self._trying:
+            if not tried:
                 return  # made before it opened
             self._trying = False
             if failed:
@@ -62,9 +63,10 @@ class Breaker:
         if failed and len(self._failed) == self._settings.calls and self._too_many():
             self._opens_again_at = now + self._open_s
 
-    def stopped(self) -> None:
+    def stopped(self, *, tried: bool = False) -> None:
         """A call that was let through ended before anything was to be known of it: if it was to try, another may."""
-        self._trying = False
+        if tried:
+            self._trying = False
 
     def _too_many(self) -> bool:
         return sum(self._failed) >= self._settings.share * len(self._failed)

@@ -46,7 +46,7 @@ class Caller:
         self._gate = gate
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
-        self._limits: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
+        self._limits: dict[int, tuple[Deadlines, aiohttp.ClientTimeout, Target]] = {}  # by id() of the target
         self._pools: dict[tuple[str, str], Pool] = {}  # by rollout and arm
         self.rejections = Rejections()
         self._session = aiohttp.ClientSession(
@@ -61,7 +61,7 @@ class Caller:
 
     def abort(self, stopped: Callable[[str], str]) -> None:
         """Ends the calls under way of rollouts of which ``stopped`` says why."""
-        for deadlines, _ in self._limits.values():
+        for deadlines, *_ in self._limits.values():
             deadlines.stop(lambda question: bool(stopped(question.response.rollout)))
 
     def asking(self, request: MirroredRequest, plan: Plan) -> Asking:
@@ -84,8 +84,7 @@ class Caller:
         target, number, refused = question.target, 1, 0
         gate, admission, rejections = self._gate, FREE, self.rejections
         python = target.version.python
-        limit_s = target.timeout_s if python is None else CALLABLES_S
-        deadlines, timeout = self._limits.get(limit_s) or self._limit(limit_s)
+        deadlines, timeout, _ = self._limits.get(id(target)) or self._limit(target)
         while True:
             if rejections.known:
                 await rejections.before(question)
@@ -123,6 +122,10 @@ class Caller:
             except StoppedError:
                 attempt.failure = Failure.STOPPED
                 attempt.message = "calls were stopped while it was asked"
+            except BaseException:  # cancelled, as the worker ends; or what nobody foresaw
+                if gate is not None and guarded is not None:
+                    gate.lost(guarded, admission)
+                raise
             if gate is not None and guarded is not None and guarded.looks(attempt):
                 gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
             if python is None:
@@ -145,10 +148,12 @@ class Caller:
         key = question.response.rollout, question.target.arm
         return self._pools.get(key) or self._pools.setdefault(key, Pool(python))
 
-    def _limit(self, timeout_s: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
-        """Of a whole call, and of its connecting."""
+    def _limit(self, target: Target) -> tuple[Deadlines, aiohttp.ClientTimeout, Target]:
+        """Of a whole call, and of its connecting; a target's own, so that it is known how many calls it has. The target
+        is kept with them: no other has its id."""
+        timeout_s = target.timeout_s if target.version.python is None else CALLABLES_S
         connect = aiohttp.ClientTimeout(sock_connect=min(CONNECT_S, timeout_s / 2), ceil_threshold=3600)
-        self._limits[timeout_s] = found = (Deadlines(timeout_s), connect)
+        self._limits[id(target)] = found = (Deadlines(timeout_s), connect, target)
         return found
 
 

@@ -5,6 +5,7 @@ Nothing here is looked at before the topics of stops and budgets were read to th
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from shadowlane.schemas.events import Failure
 log = logging.getLogger("shadowlane.worker")
 
 LOOK_S = 0.2  # how often the file is looked for, and who waits looks again
+WAKE_S = 0.02  # how soon they do once a call has settled what it cost
 CLOSE_S = 2.0  # how long an end waits for Kafka
 SEEN_EVERY = 50  # calls
 REPORT_S = 60.0  # how often what was spent is said
@@ -66,11 +68,12 @@ class Guarded:
 class Admission:
     """A call that may be made, and what was reserved for it."""
 
-    __slots__ = ("most", "reservation")
+    __slots__ = ("most", "reservation", "tries")
 
-    def __init__(self, reservation: Reservation | None, most: Amount) -> None:
+    def __init__(self, reservation: Reservation | None, most: Amount, *, tries: bool = False) -> None:
         self.reservation = reservation
         self.most = most
+        self.tries = tries  # whether its target, which does not answer, does again
 
 
 FREE = Admission(None, NOTHING)
@@ -89,6 +92,8 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._abort = abort
         self._changed = asyncio.Event()
+        self._waiters = 0
+        self._waking = False
         self._stops = Stops(lambda: self._tell(self._stopped))
         self._lines = Lines(lambda: self._tell(self._changed.set))
         self._purse = Purse(worker, self._lines.book)
@@ -146,15 +151,15 @@ class Gate:
             whose = f"the {guarded.arm} version of rollout {guarded.rollout.name}"
             if not guarded.breaker.closed():
                 yield f"{whose} does not answer, and is asked now and then"
-            if (wait := guarded.pace.wait(time.time())) > 0:
+            if (wait := guarded.pace.wait(time.monotonic())) > 0:
                 yield f"{whose} takes no calls for {wait:.0f} s"
 
     def figures(self) -> Iterator[Family]:
         """From any thread."""
-        now, guarded = time.time(), list(self._guarded.values())
+        now, guarded = time.monotonic(), list(self._guarded.values())
         stopped = {r.name: float(bool(self.stopped(r.name))) for r in self._settings.rollouts}
         yield figures(metrics.WORKER_STOPPED, stopped)
-        yield figures(metrics.WORKER_BUDGET, self._taken(now))
+        yield figures(metrics.WORKER_BUDGET, self._taken(time.time()))
         yield figures(
             metrics.WORKER_CIRCUIT, {(g.rollout.name, g.arm): float(not g.breaker.closed()) for g in guarded}
         )
@@ -192,22 +197,24 @@ class Gate:
                 continue
             if why := self.stopped(name):
                 return Attempt(failure=Failure.STOPPED, message=f"calls are {why}")
-            now = time.time()
+            now = time.monotonic()
             if (wait := guarded.pace.wait(now)) > 0:
                 await self._wait(min(wait, LOOK_S))
                 continue
             admission = FREE
             if guarded.limits:
                 most = most_of(question, guarded.rollout.budget, guarded.price)
+                unix = time.time()
                 with self._lines.lock:
-                    answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, now)
+                    answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, unix)
                 if isinstance(answer, Exhausted):
                     return Attempt(failure=Failure.OVER_BUDGET, message=f"the budget: {answer.why}")
                 if isinstance(answer, Later):
-                    self._writer.budgets(answer.entries, now)
+                    self._writer.budgets(answer.entries, unix)
                     await self._wait(LOOK_S)
                     continue
                 admission = Admission(answer, most)
+            tries = not guarded.breaker.closed()
             if not guarded.breaker.passes(now):
                 self._settle(admission, NOTHING)
                 return Attempt(
@@ -215,6 +222,8 @@ class Gate:
                     message="it did not answer for a while: it is asked now and then",
                 )
             guarded.pace.made(now)
+            if tries:
+                admission = Admission(admission.reservation, admission.most, tries=True)
             return admission
 
     async def pause(self, rollout: str, seconds: float) -> None:
@@ -234,24 +243,37 @@ class Gate:
         in_flight: int,
     ) -> None:
         """What became of a call that was admitted. ``received``: bytes of the answer's body."""
-        now = time.time()
+        now = time.monotonic()
         if attempt.failure is Failure.STOPPED:
-            guarded.breaker.stopped()
+            guarded.breaker.stopped(tried=admission.tries)
         else:
-            guarded.breaker.told(attempt.failure in DEAD or attempt.status >= 500, now)
+            dead = attempt.failure in DEAD or attempt.status >= 500
+            guarded.breaker.told(dead, now, tried=admission.tries)
         if reply is not None:
-            guarded.pace.learn(reply.headers, in_flight, now)
+            guarded.pace.learn(reply.headers, in_flight, now, time.time())
         if attempt.failure is Failure.THROTTLED:
             guarded.pace.refused(attempt.retry_after, now)
         guarded.settle(now)
         if admission.reservation is not None:
             self._settle(admission, spent_by(question, attempt, admission.most, guarded.price, received))
 
+    def lost(self, guarded: Guarded, admission: Admission) -> None:
+        """A call that was admitted, and of which nobody will know the end: it counts with all that it may cost."""
+        guarded.breaker.stopped(tried=admission.tries)
+        self._settle(admission, admission.most)
+
     def _settle(self, admission: Admission, actual: Amount) -> None:
-        if admission.reservation is not None:
-            with self._lines.lock:
-                self._purse.settle(admission.reservation, actual)
-            self._changed.set()
+        if admission.reservation is None:
+            return
+        with self._lines.lock:
+            self._purse.settle(admission.reservation, actual)
+        if self._waiters and not self._waking:  # all of them look again: not with each call of hundreds
+            self._waking = True
+            self._loop.call_later(WAKE_S, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._changed.set()
 
     def _lost(self, entry: Entry) -> None:
         with self._lines.lock:
@@ -263,40 +285,50 @@ class Gate:
         self._abort()
 
     def _tell(self, function: Callable[[], object]) -> None:
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to hear it
             self._loop.call_soon_threadsafe(function)
 
     async def _wait(self, seconds: float) -> None:
         """Until something has changed, or so long."""
         self._changed.clear()
+        self._waiters += 1
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
             pass
+        finally:
+            self._waiters -= 1
 
     async def _watch(self) -> None:
-        report_at = time.monotonic() + REPORT_S
+        self._report_at = time.monotonic() + REPORT_S
         while True:
-            if not self._ready and all(each.ready.is_set() for each in self._followers):
-                self._ready = True
-                self._stopped()
-            says = await asyncio.to_thread(said_in, self._file) if self._file else None
-            if says != self._file_says:
-                self._file_says = says
-                what = "is gone: calls go on" if says is None else "is there: calls are stopped"
-                log.warning("the file %s %s", self._file, what)
-                self._stopped()
-            self._writer.poll()
-            if time.monotonic() >= report_at:
-                report_at = time.monotonic() + REPORT_S
-                now = time.time()
-                with self._lines.lock:
-                    over = self._lines.forget(now)
-                    lines = self._purse.report(now)
-                self._writer.budgets(lines, now)
-                self._writer.forget(over)
+            try:
+                await self._look()
+            except Exception:  # whatever it is, a stop must be seen after it too
+                log.exception("stops and budgets could not be looked after; tried again")
             await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        """The file first: no call may be made before it was looked for."""
+        says = await asyncio.to_thread(said_in, self._file) if self._file else None
+        if says != self._file_says:
+            self._file_says = says
+            what = "is gone: calls go on" if says is None else "is there: calls are stopped"
+            log.warning("the file %s %s", self._file, what)
+            self._stopped()
+        if not self._ready and all(each.ready.is_set() for each in self._followers):
+            self._ready = True
+            self._stopped()
+        self._writer.poll()
+        if time.monotonic() >= self._report_at:
+            self._report_at = time.monotonic() + REPORT_S
+            now = time.time()
+            with self._lines.lock:
+                over = self._lines.forget(now)
+                lines = self._purse.report(now)
+            self._writer.budgets(lines, now)
+            self._writer.forget(over)
 
 
 def said_in(file: Path | None) -> str | None:

@@ -1,4 +1,5 @@
-"""How fast a provider lets itself be asked, as its headers say it. Pure: the time is handed in.
+"""How fast a provider lets itself be asked, as its headers say it. Pure: the time is handed in, of a clock that nobody
+sets, and for the dates in headers Unix time beside it.
 
 OpenAI's ``x-ratelimit-remaining-requests`` and ``-reset-requests`` (``1s``, ``6m0s``, ``20ms``), the same for tokens;
 Anthropic's ``anthropic-ratelimit-requests-remaining`` and ``-reset`` (a date), the same for tokens; and
@@ -46,17 +47,17 @@ class Pace:
         self._resets = 0.0
         self._period = 0.0  # the longest time that a reset was away
 
-    def learn(self, headers: Mapping[str, str], in_flight: int, now: float) -> None:
-        """From an answer's headers. ``in_flight``: calls under way, which take of what remains. Unix seconds."""
+    def learn(self, headers: Mapping[str, str], in_flight: int, now: float, unix: float) -> None:
+        """From an answer's headers. ``in_flight``: calls under way, which take of what remains."""
         for remaining, limit, reset in _CALLS:
-            if (found := _found(headers, remaining, reset, now)) is not None:
+            if (found := _found(headers, remaining, reset, unix)) is not None:
                 left, wait = found
                 most = _number(headers.get(limit, ""))
                 self._limit = None if most is None else int(most)
                 self._resets, self._period = now + wait, max(wait, self._period)
                 self._count(int(left) - in_flight)
         for remaining, reset in _TOKENS:
-            found = _found(headers, remaining, reset, now)
+            found = _found(headers, remaining, reset, unix)
             if found is not None and found[0] <= 0:
                 self._until = max(self._until, now + found[1])
 
@@ -91,7 +92,7 @@ class Pace:
         self._left = None if left > SCARCE else max(0, left)
 
 
-def seconds_until(reset: str, now: float) -> float | None:
+def seconds_until(reset: str, unix: float) -> float | None:
     """From a duration (``6m0s``), a number of seconds, or a date (RFC 3339); None of anything else."""
     text = reset.strip()
     if (number := _number(text)) is not None:
@@ -99,7 +100,7 @@ def seconds_until(reset: str, now: float) -> float | None:
     if text and (found := _DURATION.fullmatch(text)):
         return sum(unit * float(part) for unit, part in zip(_UNITS, found.groups(), strict=True) if part)
     try:
-        return max(0.0, datetime.fromisoformat(text).timestamp() - now)
+        return max(0.0, datetime.fromisoformat(text).timestamp() - unix)
     except (ValueError, OverflowError):
         return None
 
@@ -112,9 +113,9 @@ def _number(text: str) -> float | None:
     return number if 0 <= number < float("inf") else None
 
 
-def _found(headers: Mapping[str, str], remaining: str, reset: str, now: float) -> tuple[float, float] | None:
+def _found(headers: Mapping[str, str], remaining: str, reset: str, unix: float) -> tuple[float, float] | None:
     """How much remains, and for how many seconds; None where it is not said, or the reset is too far off."""
     if remaining not in headers:
         return None
-    left, wait = _number(headers[remaining]), seconds_until(headers.get(reset, ""), now)
+    left, wait = _number(headers[remaining]), seconds_until(headers.get(reset, ""), unix)
     return None if left is None or wait is None or wait > LONGEST_S else (left, wait)

@@ -36,7 +36,7 @@ def test_when_a_limit_begins_anew(reset: str, seconds: float | None) -> None:
 def test_no_text_whatever_raises(text: str) -> None:
     found = seconds_until(text, NOW)
     assert found is None or found >= 0
-    Pace().learn({"ratelimit-remaining": text, "ratelimit-reset": text}, 1, NOW)
+    Pace().learn({"ratelimit-remaining": text, "ratelimit-reset": text}, 1, NOW, NOW)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_no_text_whatever_raises(text: str) -> None:
 )
 def test_what_the_headers_say(headers: dict[str, str], in_flight: int, wait: float) -> None:
     pace = Pace()
-    pace.learn(headers, in_flight, NOW)
+    pace.learn(headers, in_flight, NOW, NOW)
     assert pace.wait(NOW) == pytest.approx(wait)
     assert pace.wait(NOW + wait) == 0
 
@@ -83,7 +83,7 @@ def asks(pace: Pace, now: float, most: int = 1000) -> int:
 
 def test_no_more_calls_are_made_than_remain_and_after_the_reset_as_many_as_the_limit() -> None:
     pace = Pace()
-    pace.learn(limited(12, 60, **{"ratelimit-limit": "20"}), 2, NOW)
+    pace.learn(limited(12, 60, **{"ratelimit-limit": "20"}), 2, NOW, NOW)
     assert asks(pace, NOW) == 10
     assert pace.wait(NOW + 1) == 59
     assert asks(pace, NOW + 60) == 20
@@ -92,19 +92,19 @@ def test_no_more_calls_are_made_than_remain_and_after_the_reset_as_many_as_the_l
 
 def test_without_a_limit_one_call_finds_out_what_there_is_after_the_reset() -> None:
     pace = Pace()
-    pace.learn(limited(0, 60), 0, NOW)
+    pace.learn(limited(0, 60), 0, NOW, NOW)
     assert asks(pace, NOW + 60) == 1
-    pace.learn(limited(5, 59), 0, NOW + 61)
+    pace.learn(limited(5, 59), 0, NOW + 61, NOW + 61)
     assert asks(pace, NOW + 61) == 5
 
 
 def test_nothing_is_counted_while_there_is_plenty() -> None:
     pace = Pace()
-    pace.learn(limited(5000, 60), 64, NOW)
+    pace.learn(limited(5000, 60), 64, NOW, NOW)
     assert (pace.calm(NOW), asks(pace, NOW)) == (True, 1000)
-    pace.learn(limited(100, 60), 64, NOW)
+    pace.learn(limited(100, 60), 64, NOW, NOW)
     assert (pace.calm(NOW), asks(pace, NOW)) == (False, 36)
-    pace.learn(limited(5000, 60), 0, NOW + 60)
+    pace.learn(limited(5000, 60), 0, NOW + 60, NOW + 60)
     assert pace.calm(NOW + 60)
 
 
@@ -142,7 +142,7 @@ def test_one_tries_and_if_it_gets_an_answer_all_pass_again() -> None:
     breaker = opened()
     assert breaker.passes(NOW + 10)
     assert not breaker.passes(NOW + 10)  # one at a time
-    breaker.told(False, NOW + 11)
+    breaker.told(False, NOW + 11, tried=True)
     assert breaker.closed()
     breaker.told(True, NOW + 11)
     assert breaker.closed()  # the failures before are forgotten
@@ -152,7 +152,7 @@ def test_each_try_that_fails_doubles_the_wait_up_to_a_bound() -> None:
     breaker, now = opened(), NOW + 10
     for wait in (20, 30, 30):
         assert breaker.passes(now)
-        breaker.told(True, now)
+        breaker.told(True, now, tried=True)
         assert not breaker.passes(now + wait - 0.1)
         now += wait
 
@@ -160,7 +160,7 @@ def test_each_try_that_fails_doubles_the_wait_up_to_a_bound() -> None:
 def test_a_try_that_was_stopped_leaves_the_next_one_to_another() -> None:
     breaker = opened()
     assert breaker.passes(NOW + 10)
-    breaker.stopped()
+    breaker.stopped(tried=True)
     assert breaker.passes(NOW + 11)
 
 
@@ -168,3 +168,16 @@ def test_what_was_under_way_when_it_opened_says_nothing_more() -> None:
     breaker = opened()
     breaker.told(False, NOW + 1)
     assert not breaker.closed()
+    assert breaker.passes(NOW + 10)
+    breaker.told(True, NOW + 11)  # nor while another one tries
+    breaker.stopped()
+    assert not breaker.passes(NOW + 12)
+    breaker.told(False, NOW + 12, tried=True)
+    assert breaker.closed()
+
+
+def test_dates_are_of_the_calendar_and_waits_of_a_clock_that_nobody_sets() -> None:
+    pace, since_boot = Pace(), 500.0
+    date = {"anthropic-ratelimit-requests-reset": "2026-11-23T17:47:00Z"}
+    pace.learn({"anthropic-ratelimit-requests-remaining": "0"} | date, 0, since_boot, NOW)
+    assert pace.wait(since_boot + 5) == pytest.approx(15.0)
