@@ -112,11 +112,16 @@ class Worker(Generic[T]):
                 return False
             return self._buffer.ledger.clean() or not self._ledger_partitions
 
-    def step(self, now: float, *, urgent: bool = False) -> None:
-        """One round. ``now`` in seconds, monotonic. Urgent: wait for no further requests, send now."""
+    def step(self, now: float, *, urgent: bool = False) -> int:
+        """One round. ``now`` in seconds, monotonic. Urgent: wait for no further requests, send now.
+
+        Returns:
+            How many requests were waiting.
+        """
+        waiting = self._buffer.queued()
         self._look_up_partitions(now)
         if self._partitions:
-            self._drain(now)
+            self._drain()
             if not self._packer.empty() and (urgent or now - self._packer_since >= LINGER_S):
                 self._dispatch_open()
         else:
@@ -124,6 +129,7 @@ class Worker(Generic[T]):
         self._send()
         self._link.poll(0)
         self._write_ledger(now, urgent)
+        return waiting
 
     def abandon(self, reason: Drop) -> int:
         """Give up on everything that is not settled, as dropped; how many requests that was."""
@@ -181,7 +187,7 @@ class Worker(Generic[T]):
         while (item := self._buffer.head()) is not None and now - item.queued_at > self._hold_s:
             self._buffer.settle(self._buffer.take(), Row.DROPPED, Drop.UNREACHABLE)
 
-    def _drain(self, now: float) -> None:
+    def _drain(self) -> None:
         # No more than was there as the round began, and nothing while Kafka's client has no room.
         left = self._buffer.queued()
         while (self._batch or left > 0) and not self._outgoing:
@@ -190,14 +196,14 @@ class Worker(Generic[T]):
             freed = 0  # encoded, a stream is a fraction of what came
             try:
                 while self._batch:
-                    freed += self._pack(*self._batch[0], now)
+                    freed += self._pack(*self._batch[0])
                     self._batch.popleft()
                     self._pause()
             finally:
                 self._buffer.release(freed)
             self._send()
 
-    def _pack(self, item: T, book: Book, now: float) -> int:
+    def _pack(self, item: T, book: Book) -> int:
         """Encode an item, and put it into its envelope; how many of its reserved bytes it needs no more."""
         try:
             request_line, response_line = self._encode(item, book[2])
@@ -210,7 +216,7 @@ class Worker(Generic[T]):
             self._buffer.settle([(item, book)], Row.DROPPED, Drop.TOO_LARGE)
             return 0
         if self._packer.empty():
-            self._packer_since = now
+            self._packer_since = item.queued_at
         cost = OVERHEAD_BYTES + len(request_line) + len(response_line)
         partition = partition_of(item.request_id, self._partitions)
         closed = self._packer.add(partition, book, cost, request_line, response_line)

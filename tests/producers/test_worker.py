@@ -3,11 +3,13 @@
 import json
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowlane.producers.buffer import Buffer
 from shadowlane.producers.ledger import Drop, Ledger, Row
+from shadowlane.producers.pipeline import ROUND_MAX_S, ROUND_S, wait_s
 from shadowlane.producers.worker import RECORD_MAX_BYTES, Worker
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, unpack
 from shadowlane.schemas.topics import Topics, partition_of
@@ -228,3 +230,15 @@ def test_while_kafkas_client_is_full_requests_stay_in_the_buffer_unencoded() -> 
     bench.step(urgent=True)
     bench.step(urgent=True)
     assert sum(bench.ids(TOPICS.requests).values()) == 2
+
+
+@given(st.lists(st.integers(0, 100_000), max_size=30))
+def test_rounds_are_as_long_as_a_hundred_requests_take_to_come(came: list[int]) -> None:
+    waited = ROUND_S
+    for count in came:
+        waited = wait_s(waited, count)
+        assert ROUND_S <= waited <= ROUND_MAX_S
+    for rate, seconds in ((100, ROUND_MAX_S), (2_000, 0.05), (100_000, ROUND_S)):
+        for _ in range(3):
+            waited = wait_s(waited, round(rate * waited))
+        assert waited == pytest.approx(seconds, rel=0.02)
