@@ -17,7 +17,7 @@ from shadowlane.processors.watch.figures import Family, figures
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Target
 from shadowlane.schemas.answers.rejection import STATUSES, rejected
-from shadowlane.schemas.events import Failure
+from shadowlane.schemas.events import Failure, Protocol
 from shadowlane.schemas.fingerprint import fingerprint
 from shadowlane.schemas.requests.parameters import Rule, rule, without
 
@@ -187,7 +187,9 @@ def leave_out(question: Question, rules: Iterable[Rule]) -> tuple[str, ...]:
     question.payload = payload
     response.request = orjson.Fragment(payload)
     response.left_out = [*response.left_out, *(name for name in out if name not in response.left_out)]
-    response.fingerprint = fingerprint({"model": response.model} | body, question.protocol)
+    if question.protocol == Protocol.BEDROCK_CONVERSE:  # which has the model in its address
+        body = {"model": response.model} | body
+    response.fingerprint = fingerprint(body, question.protocol)
     return out + renamed
 
 

@@ -121,9 +121,7 @@ def write(asked: Conversation) -> dict[str, Any]:
             body["tool_choice"] = choice
     output: dict[str, Any] = {}
     if asked.format is not None and asked.format.schema is not None:
-        output["format"] = {"type": "json_schema", "schema": asked.format.schema}
-        if asked.format.description:
-            asked.leave_out("response_format.description")
+        output["format"] = {"type": "json_schema", "schema": _described(asked.format, asked)}
     elif asked.format is not None:
         asked.leave_out("response_format")
     if asked.effort in _EFFORTS:
@@ -299,6 +297,17 @@ def _written_tool(tool: Tool) -> dict[str, Any]:
     if tool.strict is not None:
         written["strict"] = tool.strict
     return written
+
+
+def _described(wanted: Format, asked: Conversation) -> dict[str, Any]:
+    """The schema, which says here itself what the answer is."""
+    schema = wanted.schema or {}
+    if not wanted.description or schema.get("description") == wanted.description:
+        return schema
+    if "description" in schema:
+        asked.leave_out("response_format.description")
+        return schema
+    return schema | {"description": wanted.description}
 
 
 def _written_choice(asked: Conversation) -> dict[str, Any]:

@@ -27,7 +27,7 @@ PARTS = {
     MESSAGES: {"messages.thinking", "thinking", "top_k", "stop"},
     BEDROCK: {"top_k", "stop"},
 }
-ALSO = {"parallel_tool_calls", "response_format.description"}
+ALSO = {"parallel_tool_calls"}
 
 
 @pytest.mark.parametrize("protocol", BODIES)

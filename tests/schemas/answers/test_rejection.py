@@ -316,6 +316,14 @@ def test_a_server_that_repeats_the_request_in_each_of_its_errors_is_read_in_part
     assert Rejected("p0") in found(5000)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a-", "a.a[1]", "'", "[`'", "a 'b' ", "#/a", "('a' : property ", "a: 1 > 1", "'a', 'loc': ("],
+)
+def test_no_text_takes_long(text: str) -> None:
+    assert rejected(json.dumps({"error": text * 10_000}).encode()) == ()
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (

@@ -122,6 +122,10 @@ FORMAT = {
     "type": "json_schema",
     "json_schema": {"name": "n", "description": "Where it is.", "schema": {"type": "object"}, "strict": True},
 }
+DESCRIBED = {
+    "type": "json_schema",
+    "json_schema": {"name": "n", "description": "Where it is.", "schema": {"description": "A place."}},
+}
 ASKED: dict[str, Any] = {
     "model": "gpt-5",
     "messages": [
@@ -344,6 +348,13 @@ def test_what_can_not_be_asked_elsewhere_says_why(
     assert translate(body, source, source) == (body, ())  # to its own API it goes as it is
 
 
+def test_what_a_schema_is_for_is_said_in_the_schema_where_there_is_no_other_place() -> None:
+    body, _ = translate(
+        {"messages": [{"role": "user", "content": "Hi"}], "response_format": FORMAT}, CHAT, MESSAGES
+    )
+    assert body["output_config"]["format"]["schema"] == {"type": "object", "description": "Where it is."}
+
+
 @pytest.mark.parametrize(
     ("source", "target", "changes", "left_out"),
     [
@@ -385,7 +396,8 @@ def test_what_can_not_be_asked_elsewhere_says_why(
             },
             {"input.phase", "input.content.new"},
         ),
-        (CHAT, MESSAGES, {"response_format": FORMAT}, {"response_format.description"}),
+        (CHAT, MESSAGES, {"response_format": FORMAT}, set()),
+        (CHAT, MESSAGES, {"response_format": DESCRIBED}, {"response_format.description"}),
         (CHAT, RESPONSES, {"response_format": FORMAT}, set()),
         (
             CHAT,
