@@ -180,8 +180,9 @@ class Writer:
                 self._producer.produce(self._topics.budgets, None, key=key, partition=0)
 
     def close(self, timeout: float) -> None:
-        """Waits for what is not acknowledged."""
+        """Waits for what is not acknowledged. Nothing may be written after it."""
         self._producer.flush(timeout)
+        del self._producer  # its connections end now, and not when this object is collected
 
     def poll(self) -> None:
         """Hears what became of what was written. Never waits."""

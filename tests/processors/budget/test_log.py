@@ -94,7 +94,8 @@ def test_four_workers_at_once_spend_no_more_than_there_is(config: Kafka) -> None
         with workers[0].lines.lock:
             reports = [entry for worker in workers for entry in worker.purse.report(NOW)]
         workers[0].writer.budgets(reports, NOW)
-        workers[0].writer.close(30)
+        for worker in workers:
+            worker.writer.close(30)
     late = Lines()
     with reading(config, late):  # who comes later reads the same
         window = Window.at("r", "e", "hour", NOW)
