@@ -9,12 +9,15 @@ The interval of that mean is the one of every difference in the report (:mod:`sh
 right at every moment, so that it may be looked at as often as one likes.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
 
 from shadowlane.evaluators.gates.buckets import Moments
+from shadowlane.evaluators.gates.expressions import Comparison
 from shadowlane.evaluators.gates.intervals import interval
+from shadowlane.evaluators.gates.measures import Unit
 
 MOST_PAIRS = 10_000_000
 """More than that are not asked for: the difference is the margin, as far as can be seen."""
@@ -71,6 +74,23 @@ def against_noise(
         needed = _needed(unit, difference, width)
     assert difference.mean is not None  # there are pairs
     return AgainstNoise(unit, pairs, candidate / pairs, mean, difference.mean, bounds, width, reading, needed)
+
+
+def unmet(criteria: Iterable[Comparison], scores: Mapping[str, AgainstNoise]) -> tuple[str, ...]:
+    """Of criteria on a score those that the stable version itself, in the mean of its second answers, does not meet: a
+    candidate that is as good would not either."""
+    return tuple(
+        str(criterion)
+        for criterion in criteria
+        if (against := scores.get(criterion.metric)) is not None
+        and against.unit == "score"
+        and criterion.unit is not Unit.TIMES
+        and not _on_its_side(criterion, against.again)
+    )
+
+
+def _on_its_side(criterion: Comparison, number: float) -> bool:
+    return number >= criterion.value if criterion.operator.upward else number <= criterion.value
 
 
 def _interval(unit: str, difference: Moments) -> tuple[float, float] | None:

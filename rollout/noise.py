@@ -1,9 +1,11 @@
 """The noise baseline of a rollout as a report has it: the candidate's scores beside the stable version's own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shadowlane.evaluators.gates.expressions import Comparison
 from shadowlane.evaluators.gates.observables import QUALITY
-from shadowlane.evaluators.noise import AgainstNoise, against_noise
+from shadowlane.evaluators.noise import AgainstNoise, against_noise, unmet
 from shadowlane.evaluators.scorers import units
 from shadowlane.rollout.store import Rows
 from shadowlane.schemas.config import Rollout
@@ -35,7 +37,7 @@ class Noise:
 
     ``rate`` is the configured one; ``requests`` were asked twice, and became ``scored``, or by their reasons
     ``abstained`` and ``unpaired``. ``scores`` are by scorer, quality_score first, over the requests of which the
-    candidate has a scored pair too.
+    candidate has a scored pair too. ``unmet`` are the stage's criteria that the stable version does not meet itself.
     """
 
     rate: float
@@ -44,10 +46,11 @@ class Noise:
     abstained: dict[str, int]
     unpaired: dict[str, int]
     scores: dict[str, AgainstNoise]
+    unmet: tuple[str, ...] = ()
 
 
-def read_noise(rows: Rows, rollout: Rollout) -> Noise | None:
-    """None where no request was asked twice, nor is to be. Raises StoreError."""
+def read_noise(rows: Rows, rollout: Rollout, criteria: Iterable[Comparison] = ()) -> Noise | None:
+    """``criteria`` are the stage's. None where no request was asked twice, nor is to be. Raises StoreError."""
     parameters = {"rollout": rollout.name, "epoch": rollout.epoch}
     counts = {(str(r["outcome"]), str(r["reason"])): int(r["requests"]) for r in rows(OUTCOMES, parameters)}
     if not counts and not rollout.noise.rate:
@@ -72,4 +75,5 @@ def read_noise(rows: Rows, rollout: Rollout) -> Noise | None:
         abstained=of("abstained"),
         unpaired=of("unpaired"),
         scores=scores,
+        unmet=unmet(criteria, scores),
     )

@@ -100,7 +100,7 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         excluded=state.excluded if state else (),
         coverage=ledger.scored / ledger.eligible if ledger.eligible else None,
         cost=cost_of(scores.get("cost")),
-        noise=read_noise(rows, rollout),
+        noise=read_noise(rows, rollout, standing.rules.success_criteria),
         models=answered_as(rows, rollout.name, rollout.epoch),
         left_out=left_out(rows, rollout),
     )

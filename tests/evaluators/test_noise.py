@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.evaluators.noise import AgainstNoise, Reading, against_noise
+from shadowlane.evaluators.gates.expressions import Comparison, Operator
+from shadowlane.evaluators.gates.measures import Unit
+from shadowlane.evaluators.noise import AgainstNoise, Reading, against_noise, unmet
 
 unit_scores = st.lists(
     st.tuples(st.floats(0, 1, allow_subnormal=False), st.floats(0, 1, allow_subnormal=False)),
@@ -33,6 +35,17 @@ def draws(n: int, worse: float, seed: int, spread: float = 0.1) -> list[tuple[fl
         return tuple(min(1.0, max(0.0, rng.gauss(mean - by, spread))) for by in (worse, 0.0))  # type: ignore[return-value]  # two of them
 
     return [one() for _ in range(n)]
+
+
+def test_a_criterion_that_the_stable_version_does_not_meet_itself_is_told() -> None:
+    scores = {"fuzzy": of([(0.9, 0.6)] * 9), "latency": of([(5.0, 9.0)] * 9, "ms")}
+    criteria = [
+        Comparison("fuzzy", operator, number, unit)
+        for operator in (Operator.MORE, Operator.LESS)
+        for number, unit in ((0.5, Unit.NONE), (70, Unit.PERCENT), (2, Unit.TIMES))
+    ]
+    criteria += [Comparison("latency", Operator.LESS, 6, Unit.MS), Comparison("exact", Operator.MORE, 0.5)]
+    assert unmet(criteria, scores) == ("fuzzy > 70%", "fuzzy < 0.5")
 
 
 def test_no_pair_says_nothing() -> None:

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from rich.console import Console
 
 from shadowlane.cli.noise import noise_table
+from shadowlane.evaluators.gates.expressions import parse_criteria
 from shadowlane.evaluators.noise import Reading
 from shadowlane.processors.store import connect, insert_lines
 from shadowlane.rollout.noise import read_noise
@@ -104,8 +105,10 @@ def test_a_candidate_that_differs_no_more_than_the_stable_version_is_within_nois
     store: tuple[Client, ClickHouse],
 ) -> None:
     fill(store, worse=0.0)
-    noise = read_noise(rows(store[0]), ROLLOUT)
+    criteria = parse_criteria({"fuzzy": ">0.99", "error_rate": "<0.1%"})
+    noise = read_noise(rows(store[0]), ROLLOUT, criteria)
     assert noise is not None
+    assert noise.unmet == ("fuzzy > 0.99",)
     assert (noise.rate, noise.requests, noise.scored) == (0.5, REQUESTS // 2 + 2, REQUESTS // 2)
     assert (noise.abstained, noise.unpaired) == ({"throttled": 1}, {"no_baseline_response": 1})
     assert list(noise.scores) == ["quality_score", "answered", "fuzzy", "latency"]
@@ -121,6 +124,7 @@ def test_a_candidate_that_differs_no_more_than_the_stable_version_is_within_nois
         console.print(noise_table(noise))
     assert "within noise" in said.get()
     assert "50.0 ms above noise" in said.get()
+    assert "fuzzy > 0.99: the stable version does not have that against itself either" in said.get()
 
 
 def test_a_candidate_that_differs_more_is_below_it(store: tuple[Client, ClickHouse]) -> None:

@@ -31,7 +31,11 @@ def noise_table(noise: Noise) -> RenderableType:
             f"{against.pairs:,}",
             Text(said(against), STYLE[against.reading]),
         )
-    return Group(Text(head), Padding(table, (0, 0, 0, 2), expand=False))
+    lines = [
+        Text(f"  {claim}: the stable version does not have that against itself either", "yellow")
+        for claim in noise.unmet
+    ]
+    return Group(Text(head), Padding(table, (0, 0, 0, 2), expand=False), *lines)
 
 
 def said(against: AgainstNoise) -> str:
