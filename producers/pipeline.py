@@ -1,7 +1,7 @@
 """One process's way to Kafka: a buffer, a worker, and the thread that runs it.
 
 The thread starts with the first request and is a daemon. Until a request comes it sleeps; while there is
-something to do it takes a round whenever a hundred requests have come, each 10 to 100 ms, since each round costs the
+something to do it takes a round whenever some fifty requests have come, each 10 to 100 ms, since each round costs the
 service's threads their caches; and between two requests it lets them run.
 """
 
@@ -22,7 +22,7 @@ from shadowlane.schemas.topics import Topics
 
 ROUND_S = 0.01
 ROUND_MAX_S = 0.1
-ROUND_REQUESTS = 100
+ROUND_REQUESTS = 50
 IDLE_S = 1.0
 SLICE_S = 200e-6
 REST_S = 20e-6
