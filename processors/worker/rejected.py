@@ -88,6 +88,7 @@ class _OfTarget:
         self._finder: Question | None = None  # whose next answer says what else it does not take
         self._found = asyncio.Event()
         self._until = 0.0
+        self._failing: Counter[str] = Counter()  # parameter -> requests that failed for it
         self.rules: tuple[Rule, ...] = ()
         self.refused: Counter[str] = Counter()  # parameter -> answers that refused it
         self.asked_without: Counter[str] = Counter()  # parameter -> calls
@@ -95,7 +96,7 @@ class _OfTarget:
     async def before(self, question: Question) -> None:
         if self._finder is not None and self._finder is not question:
             await self._wait()
-        _count(self.asked_without, leave_out(question, self.rules))
+        _count(self.asked_without, leave_out(question, self.rules) or ())
 
     async def _wait(self) -> None:
         left = self._until - asyncio.get_running_loop().time()
@@ -139,7 +140,8 @@ class _OfTarget:
         attempt.failure = Failure.REJECTED_PARAMETER
         attempt.message = f"it does not take {said}{f' ({why})' if why else ''}: {attempt.message}"
         self._log(said, why)
-        if why or not (left := leave_out(question, rules)):
+        if why or (left := leave_out(question, rules)) is None:
+            _count(self._failing, names)
             return False
         _count(self.asked_without, left)
         self._remember(question, rules)
@@ -167,22 +169,22 @@ class _OfTarget:
         log.warning("%s does not take %s: %s", self._whose, names, what)
 
     def told(self) -> Iterator[str]:
-        without_them = self.asked_without.keys()
-        if without_them:
-            yield f"{self._whose} does not take {', '.join(sorted(without_them))}, and is asked without"
-        if failing := self.refused.keys() - without_them:
-            yield f"{self._whose} does not take {', '.join(sorted(failing))}: requests that have it fail"
+        if left := sorted({each.name for each in self.rules}):
+            yield f"{self._whose} does not take {', '.join(left)}, and is asked without"
+        if failing := sorted(self._failing.copy()):
+            yield f"{self._whose} does not take {', '.join(failing)}: requests that have it fail"
 
 
-def leave_out(question: Question, rules: Iterable[Rule]) -> tuple[str, ...]:
-    """Takes out of a question, in place, what the rules say; the names of what is not sent as it was."""
+def leave_out(question: Question, rules: Iterable[Rule]) -> tuple[str, ...] | None:
+    """Takes out of a question, in place, what the rules say; the names of what is not sent as it was. None where it
+    stays as it is: what was null has no name."""
     concerned = [each for each in rules if each.mark in question.payload]
     if not concerned:
-        return ()
+        return None
     body, out, renamed = without(orjson.loads(question.payload), concerned)
     payload = orjson.dumps(body)
     if payload == question.payload:
-        return ()
+        return None
     response = question.response
     question.payload = payload
     response.request = orjson.Fragment(payload)

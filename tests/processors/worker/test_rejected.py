@@ -96,6 +96,15 @@ def test_several_at_once() -> None:
     assert (len(got), response.left_out, response.output) == (2, ["temperature", "top_p"], "fine")
 
 
+def test_what_was_null_is_left_out_without_a_name() -> None:
+    """Some services take no member that they do not know, whatever it is; and SDKs send nulls."""
+    [response], got = shadow(
+        [asked(BODY | {"logit_bias": None})], takes_no("logit_bias"), rejected_parameters="leave_out"
+    )
+    assert (len(got), response.error, response.left_out) == (2, "", [])
+    assert "logit_bias" not in response.request
+
+
 def test_a_limit_goes_by_its_other_name() -> None:
     [one, two], got = shadow([CHAT, CHAT], takes_no("max_tokens"), rejected_parameters="leave_out")
     assert [each.body.get("max_completion_tokens") for each in got] == [None, 50, 50]
@@ -312,6 +321,18 @@ def test_nobody_waits_long_for_the_one_that_finds_out(monkeypatch: pytest.Monkey
         crowd = Crowd(10, "temperature", "top_p", hangs=11)  # the first that asks without temperature
         responses, _ = await crowd.ask()
         assert Counter(r.error for r in responses) == {"": 9, "timeout": 1}
+
+    asyncio.run(run())
+
+
+def test_status_tells_what_is_left_out_and_what_fails() -> None:
+    async def run() -> None:
+        crowd = Crowd(3, "temperature", "messages")
+        _, caller = await crowd.ask()
+        assert list(caller.rejections.told()) == [
+            "the candidate version of rollout r does not take temperature, and is asked without",
+            "the candidate version of rollout r does not take messages: requests that have it fail",
+        ]
 
     asyncio.run(run())
 
