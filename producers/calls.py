@@ -32,56 +32,50 @@ class Call:
     """
 
     __slots__ = ("attempts", "exchange", "lone", "mirror", "opened", "over", "route", "started")
-
-    def __init__(self, mirror: "Mirror", route: str, started: float, *, lone: bool = False) -> None:
-        self.mirror = mirror
-        self.route = route
-        self.started = started
-        self.lone = lone  # of one exchange, and over with it
-        self.attempts = 0
-        self.opened = 0  # number of the attempt whose answer is being read; 0 is none
-        self.over = False  # returned, or raised
-        self.exchange: TeedExchange | None = None
+    mirror: "Mirror"
+    route: str
+    started: float  # time.perf_counter seconds
+    lone: bool  # of one HTTP exchange, and over with it
+    attempts: int
+    opened: int  # number of the attempt whose answer is being read; 0 is none
+    over: bool  # returned, or raised
+    exchange: TeedExchange | None
 
     def attempt(self, made: type[A], protocol: str, request: Any) -> A | None:
         """The next one, as ``made``, of a request of httpx; None where it is not captured."""
+        mirror = self.mirror
         try:
-            self.attempts += 1
-            exchange = self.exchange
-            if self.attempts == 1:
-                exchange = self._begin(protocol, request)
-                if exchange is None:
+            self.attempts = number = self.attempts + 1
+            if number == 1:
+                exchange = TeedExchange()
+                route = self.route or ROUTES[protocol]
+                if mirror.begin(route, protocol, started=self.started, into=exchange) is None:
                     return None
-            elif exchange is None or exchange.finished:
-                return None
+                try:
+                    body = request.content
+                except Exception:  # RequestNotRead: uploaded in pieces, by hand
+                    body = None
+                exchange.asked(body, request.headers)
+                if mirror.looks_for_twice:
+                    notice(mirror, exchange)
+                self.exchange = exchange
             else:
-                exchange.attempts = self.attempts
+                earlier = self.exchange
+                if earlier is None or earlier.finished:
+                    return None
+                exchange = earlier
+                exchange.attempts = number
                 exchange.forget_response()
-            self.opened = self.attempts
+            self.opened = number
             attempt = made()
             attempt.ended = False
-            attempt.number = self.attempts
+            attempt.number = number
             attempt.call = self
             attempt.exchange = exchange
             return attempt
         except Exception as exc:
-            self.mirror.trouble(exc)
+            mirror.trouble(exc)
             return None
-
-    def _begin(self, protocol: str, request: Any) -> TeedExchange | None:
-        route = self.route or ROUTES[protocol]
-        exchange = TeedExchange()
-        if self.mirror.begin(route, protocol, started=self.started, into=exchange) is None:
-            return None
-        try:
-            body = request.content
-        except Exception:  # RequestNotRead: uploaded in pieces, by hand
-            body = None
-        exchange.asked(body, request.headers)
-        if self.mirror.looks_for_twice:
-            notice(self.mirror, exchange)
-        self.exchange = exchange
-        return exchange
 
     def returned(self) -> None:
         """The client handed its result, or its exception, to the service."""
@@ -106,6 +100,19 @@ class Call:
         self.returned()
 
 
+def new_call(mirror: "Mirror", route: str, *, lone: bool = False) -> Call:
+    """A call that begins now. An ``__init__`` would cost twice as much."""
+    call = Call()
+    call.mirror = mirror
+    call.route = route
+    call.lone = lone
+    call.attempts = call.opened = 0
+    call.over = False
+    call.exchange = None
+    call.started = perf_counter()
+    return call
+
+
 class Attempt:
     """One HTTP exchange of a call. It has no ``__init__``: :meth:`Call.attempt` makes it, and sets the first four."""
 
@@ -121,10 +128,7 @@ class Attempt:
     def respond(self, status: int, headers: Any) -> None:
         """An answer begins. Whoever reads it appends the pieces to ``chunks`` and when they came to ``times``, as long
         as they fit ``room``, and tells :meth:`more` of one that does not."""
-        exchange = self.exchange
-        self.room = exchange.answered(status, headers)
-        self.chunks = exchange.chunks
-        self.times = exchange.chunk_times or []
+        self.room, self.chunks, self.times = self.exchange.answered(status, headers)
 
     def more(self, chunk: bytes) -> int:
         """A piece for which there is no room left: the room from now on; below 0, none."""

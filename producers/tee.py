@@ -11,7 +11,7 @@ from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from shadowlane.producers.calls import Attempt, Call
+from shadowlane.producers.calls import Attempt, new_call
 from shadowlane.producers.exchange import CHUNK_OVERHEAD_BYTES
 from shadowlane.schemas.events import Protocol
 
@@ -87,7 +87,7 @@ class TeeTransport:
             if call is None:
                 if not self.alone:
                     return None
-                call = Call(self.mirror, self._route, perf_counter(), lone=True)
+                call = new_call(self.mirror, self._route, lone=True)
             return call.attempt(made, protocol, request)
         except Exception as exc:
             self.mirror.trouble(exc)

@@ -31,28 +31,33 @@ class TeedExchange(Exchange):
         self._asked = headers
         if body is None:
             self.leave_out("request_not_readable")
+        elif (room := self.room - len(body)) >= 0:
+            self.room = room
+            self.body = body
         else:
             self.request(body)
 
-    def answered(self, status: int, headers: Any) -> int:
-        """An answer begins: its pieces go into ``chunks``, and when they came into ``chunk_times``.
+    def answered(self, status: int, headers: Any) -> tuple[int, list[bytes], list[float]]:
+        """An answer begins.
 
         Returns:
             The bytes that may come before :meth:`count` is asked, each piece with ``CHUNK_OVERHEAD_BYTES``; below 0,
-            nothing more is to be put there.
+            nothing more is to be put down. Where the pieces go, and when they came.
         """
+        chunks: list[bytes] = []
+        times: list[float] = []
         room = self.room
         if room < 0:
-            self._take(status, headers, [], [])
-            return self.count()
+            self._take(status, headers, chunks, times)
+            return self.count(), chunks, times
         self._answered = headers
-        self.chunks = []
-        self.chunk_times = []
+        self.chunks = chunks
+        self.chunk_times = times
         self.status = status
-        return room
+        return room, chunks, times
 
     def count(self) -> int:
-        """Count the pieces that came since the last time. Returns as :meth:`answered`."""
+        """Count the pieces that came since the last time. Returns the room from now on, as :meth:`answered`."""
         if self.room >= 0:
             self._leave_short_way()
         if self.room != PIECES:
@@ -88,7 +93,16 @@ class TeedExchange(Exchange):
             return
         self.ended = perf_counter()
         self.room = _OVER_SMALL
-        reason = self.source.buffer.offer(self)
+        # Buffer.offer, without the call.
+        buffer = self.source.buffer
+        incoming = buffer.incoming
+        if len(incoming) < buffer.free:
+            incoming.append(self)
+            if buffer.free:
+                return
+            reason = buffer.look_again(self)
+        else:
+            reason = buffer.offer_exactly(self)
         if reason:
             self._refuse(reason)
 

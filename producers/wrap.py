@@ -10,11 +10,10 @@ there is the tee, and each exchange is a request.
 import inspect
 from contextvars import ContextVar
 from functools import wraps
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from shadowlane.errors import ConfigError
-from shadowlane.producers.calls import Call
+from shadowlane.producers.calls import Call, new_call
 from shadowlane.producers.tee import library_of, tee_client
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _attach(mirror: "Mirror", client: Any, route: str) -> None:
 def _request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Call | None]) -> Any:
     @wraps(request)
     def mirrored(*args: Any, **kwargs: Any) -> Any:
-        call = Call(mirror, route, perf_counter())
+        call = new_call(mirror, route)
         token = current.set(call)
         try:
             result = request(*args, **kwargs)
@@ -83,7 +82,7 @@ def _request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Cal
 def _async_request(mirror: "Mirror", request: Any, route: str, current: ContextVar[Call | None]) -> Any:
     @wraps(request)
     async def mirrored(*args: Any, **kwargs: Any) -> Any:
-        call = Call(mirror, route, perf_counter())
+        call = new_call(mirror, route)
         token = current.set(call)
         try:
             result = await request(*args, **kwargs)

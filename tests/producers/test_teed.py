@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.producers.buffer import FREE_BYTES, OVERHEAD_BYTES
-from shadowlane.producers.calls import Attempt, Call
+from shadowlane.producers.calls import Attempt, new_call
 from shadowlane.producers.exchange import CHUNK_OVERHEAD_BYTES, Exchange
 from tests.producers.support import FakeMirror
 
@@ -28,7 +28,7 @@ def asked(size: int) -> bytes:
 def teed(
     fake: FakeMirror, body: bytes, pieces: list[bytes], status: int, headers: dict[str, str]
 ) -> Exchange:
-    call = Call(fake.mirror, "r", started=0.0, lone=True)
+    call = new_call(fake.mirror, "r", lone=True)
     request = httpx2.Request("POST", "http://m/", content=body, headers={"TraceParent": PARENT})
     attempt = call.attempt(Attempt, "openai.chat", request)
     assert attempt is not None
@@ -98,7 +98,7 @@ def test_a_mirror_without_room_holds_nothing_of_a_stream_that_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = FakeMirror(monkeypatch, buffer_bytes=100_000)
-    call = Call(fake.mirror, "r", started=0.0, lone=True)
+    call = new_call(fake.mirror, "r", lone=True)
     request = httpx2.Request("POST", "http://m/", content=b"{}")
     attempt = call.attempt(Attempt, "openai.chat", request)
     assert attempt is not None
@@ -116,7 +116,7 @@ def test_a_mirror_without_room_holds_nothing_of_a_stream_that_goes_on(
 
 def test_what_is_read_after_the_call_was_given_up_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeMirror(monkeypatch)
-    call = Call(fake.mirror, "r", started=0.0)
+    call = new_call(fake.mirror, "r")
     attempt = call.attempt(Attempt, "openai.chat", httpx2.Request("POST", "http://m/", content=b"{}"))
     assert attempt is not None
     attempt.respond(500, httpx2.Headers())
@@ -126,3 +126,18 @@ def test_what_is_read_after_the_call_was_given_up_goes_nowhere(monkeypatch: pyte
     attempt.end()
     _, served = fake.one()
     assert served.error_message == '{"error": {"message": "no'
+
+
+@pytest.mark.parametrize("size", [10, FREE_BYTES])
+def test_the_first_token_came_when_its_piece_did(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    fake = FakeMirror(monkeypatch)
+    call = new_call(fake.mirror, "r")
+    attempt = call.attempt(Attempt, "openai.chat", httpx2.Request("POST", "http://m/", content=asked(size)))
+    assert attempt is not None
+    attempt.respond(200, httpx2.Headers({"content-type": "text/event-stream"}))
+    for n, text in enumerate(("", "Hel", "lo"), 1):
+        attempt.chunks.append(b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % text.encode())
+        attempt.times.append(call.started + n)
+    call.returned()
+    attempt.end()
+    assert fake.one()[1].ttft_ms == 2000

@@ -11,7 +11,7 @@ import pytest
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers import Mirror
-from shadowlane.producers.calls import Attempt, Call
+from shadowlane.producers.calls import Attempt, new_call
 from tests.producers.model_server import ANSWERS, TEXT, Server, completion, model_server
 from tests.producers.support import FakeMirror
 
@@ -373,7 +373,7 @@ def test_a_disabled_mirror_leaves_the_client_alone(server: Server) -> None:
 
 
 def test_an_attempt_that_ends_after_the_next_one_began_says_nothing(fake: FakeMirror) -> None:
-    call = Call(fake.mirror, "r", started=0.0)
+    call = new_call(fake.mirror, "r")
     request = httpx2.Request("POST", "http://m/v1/chat/completions", content=b"{}")
     first = call.attempt(Attempt, "openai.chat", request)
     assert first is not None
