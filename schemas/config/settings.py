@@ -93,7 +93,7 @@ class Settings(pydantic_settings.BaseSettings):
             if not rollout.budget.in_dollars:
                 continue
             asked = [rollout.candidate.model or rollout.stable.model]
-            asked += [rollout.stable.model] if rollout.stable.base_url else []
+            asked += [rollout.stable.model] if rollout.stable.reachable else []
             for model in asked:
                 if model not in self.prices:
                     lacking = f"the prices have no {model!r}: add it" if model else "names no model to price"

@@ -1,7 +1,9 @@
 """A configuration that is wrong says where, what, and what to write instead."""
 
 from pathlib import Path
+from typing import Any
 
+import pydantic
 import pytest
 
 from shadowlane.errors import ConfigError
@@ -202,3 +204,33 @@ def test_noise_needs_to_know_where_the_stable_version_is(tmp_path: Path) -> None
     asked = GOOD.replace(stable, '    stable: {model: a, base_url: "http://models/v1"}\n')
     epochs = {load(write(tmp_path, f"{asked}    noise: {{rate: {n}}}\n")).rollouts[0].epoch for n in (0, 0.5)}
     assert len(epochs) == 1  # what is shown alone begins no new epoch
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "said"),
+    [
+        ({}, {"base_url": "http://c"}, "names no model to price"),
+        ({"model": "old"}, {"base_url": "http://c"}, "the prices have no 'old'"),
+        ({"model": "old"}, {"base_url": "http://c", "model": "new"}, ""),  # nobody asks the stable version
+        (
+            {"model": "old", "base_url": "http://s"},
+            {"base_url": "http://c", "model": "new"},
+            "the prices have no 'old'",
+        ),
+        (
+            {"model": "old", "kind": "bedrock"},
+            {"base_url": "http://c", "model": "new"},
+            "the prices have no 'old'",
+        ),
+    ],
+)
+def test_a_budget_in_dollars_needs_the_price_of_all_who_are_asked(
+    stable: dict[str, Any], candidate: dict[str, Any], said: str
+) -> None:
+    rollout = {"name": "r", "stable": stable, "candidate": candidate, "budget": {"day": {"dollars": 1}}}
+    document = {"prices": {"new": {"input": 1, "output": 1}}, "rollouts": [rollout]}
+    if not said:
+        assert Settings.model_validate(document).rollouts[0].budget.in_dollars
+        return
+    with pytest.raises(pydantic.ValidationError, match=said):
+        Settings.model_validate(document)
