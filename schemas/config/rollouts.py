@@ -220,7 +220,7 @@ class Rollout(Section):
         for stage in self.stages:
             if stage.max_hours is not None and stage.max_hours < stage.duration_hours:
                 raise ValueError(f"stage {stage.name!r}: max_hours is shorter than duration_hours")
-        if self.noise.rate and not self.stable.base_url:
+        if self.noise.rate and not self.stable.reachable:
             raise ValueError(
                 "noise.rate has the stable version asked again, and stable.base_url does not say where: give it (and "
                 "stable.api_key_env), or take noise out"

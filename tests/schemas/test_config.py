@@ -204,6 +204,8 @@ def test_noise_needs_to_know_where_the_stable_version_is(tmp_path: Path) -> None
     asked = GOOD.replace(stable, '    stable: {model: a, base_url: "http://models/v1"}\n')
     epochs = {load(write(tmp_path, f"{asked}    noise: {{rate: {n}}}\n")).rollouts[0].epoch for n in (0, 0.5)}
     assert len(epochs) == 1  # what is shown alone begins no new epoch
+    elsewhere = GOOD.replace(stable, "    stable: {model: a, kind: bedrock}\n")  # whose address AWS knows
+    assert load(write(tmp_path, elsewhere + "    noise: {rate: 0.05}\n")).rollouts[0].noise.rate == 0.05
 
 
 @pytest.mark.parametrize(
