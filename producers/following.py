@@ -47,6 +47,7 @@ class Follower:
         name: of the Kafka client and of the thread.
         what: the topic's records are called in the log.
         begun: told, in the follower's thread, whenever reading begins at the beginning.
+        ended: told there, whenever all that the topic has was read.
         whole_s: no offset may be missing before a message that is younger than so many seconds: the one that is may
             come still, or was skipped, and so all is read again. Of older ones those are missing that were compacted
             away. None: it does no harm to miss one.
@@ -63,6 +64,7 @@ class Follower:
         name: str = "shadowlane-router",
         what: str = "state of a rollout",
         begun: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
         whole_s: float | None = None,
     ) -> None:
         self.ready = threading.Event()  # once the topic was read to its end
@@ -74,6 +76,7 @@ class Follower:
         self._stop = threading.Event()
         self._lost = False
         self._begun = begun
+        self._ended = ended
         self._whole_s = whole_s
         self._next: dict[int, int] = {}  # partition: the offset of its next message
         self._missed = False  # nothing more is taken before all is read again
@@ -168,6 +171,8 @@ class Follower:
         elif error.code() == KafkaError._PARTITION_EOF:
             self._ends.discard(message.partition() or 0)
             if not self._ends:
+                if not self._missed:
+                    self._ended()
                 self.ready.set()
         else:
             self._on_error(error)

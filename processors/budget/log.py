@@ -37,14 +37,26 @@ class Lines:
         """``heard``: told after each message that had lines, in the reading thread."""
         self.book = Book()
         self.lock = threading.Lock()
+        self.whole = False
+        """Whether the topic was read to its end since it was begun: of less than all nobody can say what is taken, and
+        whoever asked then would ask for all that it has once more. With ``lock``."""
         self._keys: dict[bytes, Window] = {}
         self._heard = heard
 
     def begin(self) -> None:
         """All is read again."""
         with self.lock:
+            self.whole = False
             self.book.begin()
             self._keys.clear()
+
+    def end(self) -> None:
+        """All is read that is there now."""
+        with self.lock:
+            if self.whole:
+                return
+            self.whole = True
+        self._heard()
 
     def forget(self, now: float) -> list[bytes]:
         """The windows that are over; gives the keys of their lines, for the topic to forget. ``lock`` held."""
@@ -116,7 +128,7 @@ class Stops:
 
 def follow_budgets(kafka: Kafka, lines: Lines) -> Follower:
     """Reads the budgets' topic for as long as it runs; ``ready`` is set once it was read to its end."""
-    return _follower(kafka, kafka.topics.budgets, lines, "line of the budgets", READ_S, lines.begin, WHOLE_S)
+    return _follower(kafka, kafka.topics.budgets, lines, "line of the budgets", READ_S, lines, WHOLE_S)
 
 
 def follow_stops(kafka: Kafka, stops: Stops) -> Follower:
@@ -130,9 +142,11 @@ def _follower(
     takes: Lines | Stops,
     what: str,
     read_s: float,
-    begun: Callable[[], None] = lambda: None,
+    again: Lines | None = None,
     whole_s: float | None = None,
 ) -> Follower:
+    """``again``: told when all is read again, and when it was."""
+    told = {} if again is None else {"begun": again.begin, "ended": again.end}
     return Follower(
         kafka.bootstrap_servers,
         topic,
@@ -141,8 +155,8 @@ def _follower(
         Log(name=log.name),
         name="shadowlane-budget",
         what=what,
-        begun=begun,
         whole_s=whole_s,
+        **told,
     )
 
 

@@ -205,8 +205,10 @@ class Gate:
             if guarded.limits:
                 most = most_of(question, guarded.rollout.budget, guarded.price)
                 unix = time.time()
+                answer: Reservation | Exhausted | Later = Later()
                 with self._lines.lock:
-                    answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, unix)
+                    if self._lines.whole:
+                        answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, unix)
                 if isinstance(answer, Exhausted):
                     return Attempt(failure=Failure.OVER_BUDGET, message=f"the budget: {answer.why}")
                 if isinstance(answer, Later):
