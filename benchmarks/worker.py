@@ -4,7 +4,7 @@
 `shadowlane run worker`: it reads requests of 1.2 KB, asks, writes the responses, commits. The
 two loops only ask, with a body of the same size. CPU is that of the asking process alone, all its threads; each way is
 measured from its 500th call on, so that starting costs nothing. Then how the worker grows: with the size of a request,
-with partitions, and with two processes.
+with partitions, and with two processes; and 1,000 in flight, of 50 ms and of 5 s, beside the bare loop.
 
     python -m benchmarks.worker
 """
@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.brokers import EMBEDDED, broker, names
 from benchmarks.cost import Cost, cpu_of, medians, peak_of, ratio
-from benchmarks.worker_peers import BODY, IN_FLIGHT
+from benchmarks.worker_peers import ANSWER_S, BODY, IN_FLIGHT
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import EnvelopeProducer
 from shadowlane.schemas.codec import encode
@@ -39,11 +39,15 @@ ROUNDS = 3
 PARTITIONS = (1, 16)
 SIZES = {16_000: 3_000, 256_000: 500}
 """Bytes of a request, and how many of them."""
+LONG = {0.05: 12_000, 5.0: 4_000}
+"""Seconds that an answer takes with 1,000 in flight, and how many calls."""
 
 
 def run() -> dict[str, Any]:
     """Calls by broker and way; prints a table for each."""
-    return {"rounds": ROUNDS, "in_flight": IN_FLIGHT} | {name: measured(name) for name in names()}
+    found: dict[str, Any] = {"rounds": ROUNDS, "in_flight": IN_FLIGHT}
+    found |= {name: measured(name) for name in names()}
+    return found | {f"1,000 in flight, {answer_s:g} s": thousand(answer_s) for answer_s in LONG}
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -66,18 +70,40 @@ def measured(name: str) -> dict[str, Any]:
     return {"ratios": ratios, "costs": table}
 
 
-def peer(what: str, calls: int) -> Cost:
-    port = free_port()
-    with running("benchmarks.worker_peers", "candidate", "--port", str(port)):
-        command = [sys.executable, "-m", "benchmarks.worker_peers", what]
-        process = subprocess.Popen([*command, "--port", str(port), "--calls", str(calls)])
-        cost = _measured(port, calls, [process])
+def thousand(answer_s: float) -> dict[str, Any]:
+    """1,000 calls in flight, of so many seconds each."""
+    found: dict[str, list[Cost]] = defaultdict(list)
+    how: Any = {"in_flight": 1000, "answer_s": answer_s}
+    with tempfile.TemporaryDirectory() as folder, broker(EMBEDDED) as bootstrap:
+        for _ in range(ROUNDS):
+            found["aiohttp alone"].append(peer("aiohttp", LONG[answer_s], **how))
+            found["worker"].append(worker(bootstrap, Path(folder), LONG[answer_s], **how))
+    table = medians(f"1,000 in flight, {answer_s:g} s each", "calls/s", found)
+    of_bare = ratio(found["worker"], found["aiohttp alone"])
+    print(f"{of_bare:.2f} of aiohttp alone\n")
+    return {"ratio": of_bare, "costs": table}
+
+
+def peer(what: str, calls: int, *, in_flight: int = IN_FLIGHT, answer_s: float = ANSWER_S) -> Cost:
+    port = str(free_port())
+    with running("benchmarks.worker_peers", "candidate", "--port", port, "--answer-s", str(answer_s)):
+        command = [sys.executable, "-m", "benchmarks.worker_peers", what, "--port", port]
+        process = subprocess.Popen([*command, "--calls", str(calls), "--in-flight", str(in_flight)])
+        cost = _measured(int(port), calls, [process], in_flight)
         process.wait(60)
         return cost
 
 
 def worker(
-    bootstrap: str, folder: Path, calls: int, *, processes: int = 1, partitions: int = 4, size: int = 0
+    bootstrap: str,
+    folder: Path,
+    calls: int,
+    *,
+    processes: int = 1,
+    partitions: int = 4,
+    size: int = 0,
+    in_flight: int = IN_FLIGHT,
+    answer_s: float = ANSWER_S,
 ) -> Cost:
     """``size``: bytes of a request; 0: as the peers'."""
     port = free_port()
@@ -88,7 +114,7 @@ def worker(
     version = {"kind": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1"}
     document = {
         "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "partitions": partitions},
-        "worker": {"concurrency": IN_FLIGHT // processes},
+        "worker": {"concurrency": in_flight // processes},
         "rollouts": [{"name": "bench", "candidate": version}],
     }
     config.write_text(yaml.safe_dump(document))
@@ -100,10 +126,11 @@ def worker(
         raise RuntimeError("the requests could not be written to the broker")
     command = [sys.executable, "-m", "shadowlane.cli", "run", "worker", "--config", str(config)]
     with ExitStack() as stack:
-        stack.enter_context(running("benchmarks.worker_peers", "candidate", "--port", str(port)))
+        candidate = ("benchmarks.worker_peers", "candidate", "--port", str(port), "--answer-s", str(answer_s))
+        stack.enter_context(running(*candidate))
         workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
         try:
-            return _measured(port, calls, workers)
+            return _measured(port, calls, workers, in_flight)
         finally:
             for process in workers:
                 process.terminate()
@@ -126,12 +153,12 @@ def _request(number: int, size: int) -> MirroredRequest:
     )
 
 
-def _measured(port: int, calls: int, processes: list[subprocess.Popen[bytes]]) -> Cost:
+def _measured(port: int, calls: int, processes: list[subprocess.Popen[bytes]], in_flight: int) -> Cost:
     """From the first calls of this many processes on, until all but the last ones are made."""
     pids = [process.pid for process in processes]
-    first = _until(port, min(IN_FLIGHT, calls // 4), processes)
+    first = _until(port, min(in_flight, calls // 4), processes)
     started, cpu = time.perf_counter(), cpu_of(*pids)
-    last = _until(port, calls - min(IN_FLIGHT, calls // 4), processes)
+    last = _until(port, calls - min(in_flight, calls // 4), processes)
     seconds, cpu = time.perf_counter() - started, cpu_of(*pids) - cpu
     return Cost((last - first) / seconds, (last - first) / cpu, max(map(peak_of, pids)))
 

@@ -34,8 +34,11 @@ def producer_options(kafka: Kafka, client_id: str) -> dict[str, Any]:
     }
 
 
-def consumer_options(kafka: Kafka, client_id: str, group: str) -> dict[str, Any]:
-    """Of the components' consumers: from the first record on, offsets committed by hand alone."""
+def consumer_options(kafka: Kafka, client_id: str, group: str, wait_ms: int = 20) -> dict[str, Any]:
+    """Of the components' consumers: from the first record on, offsets committed by hand alone.
+
+    ``wait_ms``: how long a fetch waits where nothing is new.
+    """
     return {
         "group.id": group,
         "auto.offset.reset": "earliest",
@@ -44,7 +47,7 @@ def consumer_options(kafka: Kafka, client_id: str, group: str) -> dict[str, Any]
         "session.timeout.ms": int(kafka.session_timeout_s * 1000),
         "heartbeat.interval.ms": int(kafka.session_timeout_s * 1000 / 4),
         # Above the broker's own wait it costs latency; the embedded broker gives nothing at 1 ms.
-        "fetch.wait.max.ms": 20,
+        "fetch.wait.max.ms": wait_ms,
         # After a long absence each fetch is full, and one comes on top of what is queued already; of both the client
         # holds the answer as it came beside the messages that it unpacked from it. A larger message comes nevertheless.
         "fetch.message.max.bytes": 2**20,

@@ -26,6 +26,7 @@ from shadowlane.schemas.config import Kafka
 log = logging.getLogger("shadowlane.worker")
 
 POLL_S = 0.1
+WAIT_MS = 100  # fifty empty fetches a second were half of an idle worker's CPU
 COMMIT_S = 1.0
 FULL_S = 0.5  # how long reading waits for room before it pauses the partitions: resuming fetches them again
 BATCH = 256  # lines
@@ -69,7 +70,7 @@ class Reader:
         turning: Loop | None = None,
     ) -> None:
         self._topic = kafka.topics.requests
-        self._options = consumer_options(kafka, "shadowlane-worker", group)
+        self._options = consumer_options(kafka, "shadowlane-worker", group, WAIT_MS)
         self._limits, self._hand, self._failed, self._held = limits, hand, failed, held
         self._turning = turning or Loop("reader", 0.0)
         self.joined = threading.Event()
