@@ -39,6 +39,9 @@ ROUNDS = 3
 PARTITIONS = (1, 16)
 SIZES = {16_000: 3_000, 256_000: 500}
 """Bytes of a request, and how many of them."""
+ANSWERS = {600: 8_000, 64_000: 6_000, 1_000_000: 2_000}
+BOUNDS = (64, 256, 16 * 1024)
+"""MiB of worker.max_bytes: the last one is no bound."""
 LONG = {0.05: 12_000, 5.0: 4_000}
 """Seconds that an answer takes with 1,000 in flight, and how many calls."""
 
@@ -47,7 +50,8 @@ def run() -> dict[str, Any]:
     """Calls by broker and way; prints a table for each."""
     found: dict[str, Any] = {"rounds": ROUNDS, "in_flight": IN_FLIGHT}
     found |= {name: measured(name) for name in names()}
-    return found | {f"1,000 in flight, {answer_s:g} s": thousand(answer_s) for answer_s in LONG}
+    found |= {f"1,000 in flight, {answer_s:g} s": thousand(answer_s) for answer_s in LONG}
+    return found | {"memory": memory()}
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -84,6 +88,19 @@ def thousand(answer_s: float) -> dict[str, Any]:
     return {"ratio": of_bare, "costs": table}
 
 
+def memory() -> dict[str, Any]:
+    """1,000 calls that may be in flight, of answers that are large, by what the worker may hold."""
+    found: dict[str, list[Cost]] = {}
+    how: Any = {"in_flight": 1000, "answer_s": 0.2}
+    with tempfile.TemporaryDirectory() as folder, broker(EMBEDDED) as bootstrap:
+        for max_mib in BOUNDS:
+            for size, calls in ANSWERS.items():
+                way = f"{max_mib} MiB, answers of {size // 1000} KB"
+                how |= {"answer_bytes": size, "max_mib": max_mib}
+                found[way] = [worker(bootstrap, Path(folder), calls, **how)]
+    return medians("worker.max_bytes, 1,000 calls at once", "calls/s", found)
+
+
 def peer(what: str, calls: int, *, in_flight: int = IN_FLIGHT, answer_s: float = ANSWER_S) -> Cost:
     port = str(free_port())
     with running("benchmarks.worker_peers", "candidate", "--port", port, "--answer-s", str(answer_s)):
@@ -104,6 +121,8 @@ def worker(
     size: int = 0,
     in_flight: int = IN_FLIGHT,
     answer_s: float = ANSWER_S,
+    answer_bytes: int = 600,
+    max_mib: int = 256,
 ) -> Cost:
     """``size``: bytes of a request; 0: as the peers'."""
     port = free_port()
@@ -114,7 +133,7 @@ def worker(
     version = {"kind": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1"}
     document = {
         "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "partitions": partitions},
-        "worker": {"concurrency": in_flight // processes},
+        "worker": {"concurrency": in_flight // processes, "max_bytes": max_mib * 2**20},
         "rollouts": [{"name": "bench", "candidate": version}],
     }
     config.write_text(yaml.safe_dump(document))
@@ -127,6 +146,7 @@ def worker(
     command = [sys.executable, "-m", "shadowlane.cli", "run", "worker", "--config", str(config)]
     with ExitStack() as stack:
         candidate = ("benchmarks.worker_peers", "candidate", "--port", str(port), "--answer-s", str(answer_s))
+        candidate += ("--answer-bytes", str(answer_bytes))
         stack.enter_context(running(*candidate))
         workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
         try:

@@ -21,6 +21,7 @@ from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.rejected import Rejections
+from shadowlane.processors.worker.room import Room, Share
 from shadowlane.processors.worker.target import Plan, Target
 from shadowlane.schemas.answers.rejection import STATUSES
 from shadowlane.schemas.config import Rollout, Worker
@@ -40,10 +41,18 @@ class Caller:
     """
 
     def __init__(
-        self, worker: Worker, on_attempt: Callable[[], None] = lambda: None, gate: Gate | None = None
+        self,
+        worker: Worker,
+        on_attempt: Callable[[], None] = lambda: None,
+        gate: Gate | None = None,
+        elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Within a running event loop. Without a gate every call may be made."""
+        """Within a running event loop. Without a gate every call may be made.
+
+        ``elsewhere`` is how many bytes of ``worker.max_bytes`` are taken by answers that were handed on.
+        """
         self._gate = gate
+        self.room = Room(worker.max_bytes * 3 // 4, elsewhere)
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
         self._limits: dict[int, tuple[Deadlines, aiohttp.ClientTimeout, Target]] = {}  # by id() of the target
@@ -52,6 +61,7 @@ class Caller:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=worker.concurrency, ttl_dns_cache=DNS_TTL_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**14,
         )
 
     async def close(self) -> None:
@@ -81,6 +91,14 @@ class Caller:
     async def _ask(self, question: Question, guarded: Guarded | None) -> Response:
         if question.refused is not None:
             return question.answered(question.refused, 0)
+        room, size = self.room, len(question.payload)
+        share = room.begin(size) or await room.enter(size)
+        try:
+            return await self._ask_within(question, guarded, share)
+        finally:
+            room.leave(share)
+
+    async def _ask_within(self, question: Question, guarded: Guarded | None, share: Share) -> Response:
         target, number, refused = question.target, 1, 0
         gate, admission, rejections = self._gate, FREE, self.rejections
         python = target.version.python
@@ -113,12 +131,17 @@ class Caller:
                             allow_redirects=False,
                         )
                         attempt.status = reply.status
-                        body = await _body(reply)
+                        body = await self._body(reply, share)
                 if reply is not None:
-                    received = len(body)
+                    received = share.received = len(body)
                     _read(question, reply, body, attempt)
             except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
                 _failed(exc, target, attempt)
+                if attempt.failure is Failure.TIMEOUT and share.waited_s:
+                    attempt.failure = Failure.OVER_BUDGET
+                    attempt.message += (
+                        f", of which it waited {share.waited_s:.1f} s for room (worker.max_bytes)"
+                    )
             except StoppedError:
                 attempt.failure = Failure.STOPPED
                 attempt.message = "calls were stopped while it was asked"
@@ -129,7 +152,8 @@ class Caller:
             if gate is not None and guarded is not None and guarded.looks(attempt):
                 gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
             if python is None:
-                attempt.latency_ms = (time.perf_counter() - started) * 1000
+                attempt.latency_ms = (time.perf_counter() - started - share.waited_s) * 1000
+                share.waited_s = 0.0
             if (rejections.known or attempt.status in STATUSES) and rejections.after(question, attempt, body):
                 number, refused = number + 1, refused + 1
                 continue
@@ -143,6 +167,25 @@ class Caller:
                 await asyncio.sleep(wait)
             else:
                 await gate.pause(question.response.rollout, wait)
+
+    async def _body(self, reply: aiohttp.ClientResponse, share: Share) -> bytes:
+        """All of it. Its connection is free again then, or closed where that fails."""
+        length = reply.content_length
+        if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in reply.headers:
+            if length > share.answer:
+                await self.room.grow(share, length)
+            return await reply.read()  # in one piece: most answers
+        async with reply:
+            chunks, size = [], 0
+            async for chunk in reply.content.iter_any():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    reply.close()
+                    raise chat.BadAnswerError(f"an answer of more than {MAX_BODY_BYTES} bytes")
+                if size > share.answer:
+                    await self.room.grow(share, size)
+                chunks.append(chunk)
+            return b"".join(chunks)
 
     def _pool(self, question: Question, python: Python) -> Pool:
         key = question.response.rollout, question.target.arm
@@ -187,19 +230,3 @@ def _failed(error: Exception, target: Target, attempt: Attempt) -> None:
         attempt.failure, attempt.again = Failure.CONNECTION, True
         late = isinstance(error, TimeoutError)
         attempt.message = "no connection in time" if late else str(error) or type(error).__name__
-
-
-async def _body(reply: aiohttp.ClientResponse) -> bytes:
-    """All of it. Its connection is free again then, or closed where that fails."""
-    length = reply.content_length
-    if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in reply.headers:
-        return await reply.read()  # in one piece: most answers
-    async with reply:
-        chunks, size = [], 0
-        async for chunk in reply.content.iter_any():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                reply.close()
-                raise chat.BadAnswerError(f"an answer of more than {MAX_BODY_BYTES} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)

@@ -11,12 +11,14 @@ from functools import partial
 from typing import TypeVarTuple
 from uuid import uuid4
 
+from shadowlane import metrics
 from shadowlane.errors import BrokerError, CodecError, PoisonError
 from shadowlane.processors.arms import check_arm
 from shadowlane.processors.dead_letters.limit import PoisonLimit
 from shadowlane.processors.kafka import ensure_topics
 from shadowlane.processors.produce import Done, EnvelopeProducer, RecordTooLargeError
 from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
+from shadowlane.processors.watch.figures import figure
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
 from shadowlane.processors.worker.ahead import Ahead, Made
@@ -36,8 +38,6 @@ log = logging.getLogger("shadowlane.worker")
 
 # Read and not finished: enough that calls never wait for reading, while responses wait for Kafka's word.
 SPARE_RECORDS = 2000
-MAX_READ_BYTES = 32 * 2**20
-MAX_QUEUED_BYTES = 64 * 2**20
 FLUSH_S = 10.0
 READER_S = 90.0  # how long the reader may be busy: a commit at a rebalance waits for Kafka
 
@@ -119,6 +119,11 @@ class ShadowWorker:
         if self._ahead and len(self._running) >= self._settings.worker.concurrency:
             calls, waiting = self._settings.worker.concurrency, len(self._ahead)
             found["answers"] = f"all {calls} calls are under way, {waiting:,} requests wait for one"
+        if (waiting := self._caller.room.waiting) > 0:
+            expected = self._caller.room.expected / 2**10
+            found["room"] = (
+                f"{waiting:,} calls wait for memory (worker.max_bytes; an answer has up to {expected:,.0f} KiB)"
+            )
         return found
 
     def seen(self) -> Seen:
@@ -131,6 +136,8 @@ class ShadowWorker:
             yield from producer_figures(self._producer)
             yield from self._gate.figures()
             yield from self._caller.rejections.figures()
+            yield figure(metrics.WORKER_HELD, self._caller.room.held)
+            yield figure(metrics.WORKER_WAIT_FOR_ROOM, self._caller.room.waiting)
 
     async def run(self, partitions: dict[str, int]) -> None:
         """Until :meth:`stop`, or until it can't go on: then it raises why (see :func:`run`).
@@ -153,17 +160,20 @@ class ShadowWorker:
                     "rollout %s: %s, so what the candidate serves makes no pairs", plan.rollout.name, unable
                 )
         self._producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-worker")
+        max_bytes = self._settings.worker.max_bytes
         self._reader = Reader(
             kafka,
             group,
-            Limits(2 * self._settings.worker.concurrency + SPARE_RECORDS, MAX_READ_BYTES),
+            Limits(2 * self._settings.worker.concurrency + SPARE_RECORDS, max_bytes // 8),
             hand=lambda works: self._call_soon(self._take, works),
             failed=lambda error: self._call_soon(self._fail, error),
-            held=lambda: self._producer.queued_bytes > MAX_QUEUED_BYTES,
+            held=lambda: self._producer.queued_bytes > max_bytes // 4,
             turning=self.board.loop("reader", READER_S),
         )
         self._gate = Gate(self._settings, f"worker-{uuid4().hex}", self._abort)
-        self._caller = Caller(self._settings.worker, self._count_attempt, self._gate)
+        self._caller = Caller(
+            self._settings.worker, self._count_attempt, self._gate, lambda: self._producer.queued_bytes
+        )
         self._gate.start()
         self._started = True
         self._twice = Twice(self._caller.ask, self._put, self.progress)

@@ -46,6 +46,11 @@ class Worker(Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=64, description="candidate calls in flight"
     )
+    max_bytes: Annotated[int, Field(ge=32 * 2**20)] = Field(
+        default=256 * 2**20,
+        description="of requests and answers in memory, copies included; where it is scarce fewer calls are made "
+        "at once",
+    )
     timeout_s: Positive = Field(default=60.0, description="of one attempt, from sending to the last byte")
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     retry_base_s: Positive = Field(

@@ -114,6 +114,8 @@ WORKER_GIVEN_BACK = _counter("worker_given_back", "requests left to the partitio
 WORKER_IN_FLIGHT = _gauge(
     "worker_in_flight_requests", "that an arm is being asked now, or waits to be asked again"
 )
+WORKER_HELD = _gauge("worker_held_bytes", "of requests and answers of calls under way, copies included")
+WORKER_WAIT_FOR_ROOM = _gauge("worker_waiting_for_room", "calls that wait for memory (worker.max_bytes)")
 WORKER_LATENCY = _histogram(
     "worker_latency_seconds",
     "of a request's last attempt, from sending to the last byte; failures too",
