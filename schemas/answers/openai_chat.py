@@ -46,6 +46,13 @@ def read_stream(chunks: list[bytes]) -> Answer:
     content: list[str] = []
     refusal: list[str] = []
     for event in stream:
+        text = _text_alone(event)
+        if text is not None:
+            content.append(text)
+            if text and found.first_token_chunk is None:
+                stream.brought()
+            found.model = string(event.get("model")) or found.model
+            continue
         _envelope(found, event)
         choice = _first_choice(event)
         if choice is None:
@@ -56,6 +63,18 @@ def read_stream(chunks: list[bytes]) -> Answer:
         found.finish_reason = string(choice.get("finish_reason")) or found.finish_reason
     found.output = "".join(content) or "".join(refusal)
     return stream.end(complete=stream.done or bool(found.finish_reason))
+
+
+def _text_alone(event: dict[str, Any]) -> str | None:
+    """The text, where an event brings a piece of text and nothing else, as nearly all of a stream do."""
+    try:
+        (choice,) = event["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        alone = len(delta) == 1 and choice["index"] == 0 and choice.get("finish_reason") is None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return text if alone and isinstance(text, str) and event.get("usage") is None else None
 
 
 def _wrong(message: dict[str, Any], found: Answer) -> str:

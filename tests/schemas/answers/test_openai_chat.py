@@ -147,3 +147,39 @@ def test_a_body_that_unfolds_without_end_is_refused() -> None:
         decode_chunks([b"x"], "br", 1_000_000)
     with pytest.raises(CodecError, match="undecodable"):
         decode_chunks([b"not gzip"], "gzip", 1_000_000)
+
+
+_NOTHING_OR = st.sampled_from([None, "", "a", 0, 1, False, {}, [], {"content": "x"}, [{"text": "b"}]])
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "choices": st.lists(
+                    st.fixed_dictionaries(
+                        {},
+                        optional={
+                            "index": st.sampled_from([0, 1, None, False, "0"]),
+                            "delta": _NOTHING_OR
+                            | st.dictionaries(st.sampled_from(["content", "role", "refusal"]), _NOTHING_OR),
+                            "finish_reason": st.sampled_from([None, "stop", "", 3]),
+                        },
+                    ),
+                    max_size=2,
+                )
+                | _NOTHING_OR,
+                "model": _NOTHING_OR,
+                "usage": st.sampled_from([None, {}, {"prompt_tokens": 3}, 5]),
+            },
+        ),
+        max_size=6,
+    )
+)
+def test_events_of_text_alone_are_read_as_any_other(events: list[dict[str, Any]]) -> None:
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    found = read_stream([body])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shadowlane.schemas.answers.openai_chat._text_alone", lambda _: None)
+        assert vars(read_stream([body])) == vars(found)
