@@ -11,7 +11,10 @@ from shadowlane.rollout.incidents import Told
 from shadowlane.rollout.lease import Lease
 from shadowlane.rollout.log import Log, LostError, read_heads
 from shadowlane.rollout.machine import Command, begin, on_command, on_verdict
-from shadowlane.rollout.state import Entry
+from shadowlane.rollout.routing import choose
+from shadowlane.rollout.state import Entry, Phase
+from shadowlane.schemas.codec import decode, encode
+from shadowlane.schemas.events import RolloutState
 from tests.databases import migrated
 from tests.rollout.making import NOW, rollout, verdict
 from tests.rollout.stored import ClockedStore
@@ -46,6 +49,30 @@ def test_what_is_appended_is_read_back_whole(store: ClockedStore) -> None:
     assert log.history("to-b", limit=1) == history[1:]
     assert log.heads() == {"to-b": bad.state}
     assert read_heads(store.rows, ["other"]) == {}
+
+
+def test_the_candidates_prompt_is_what_serves_once_it_is_promoted(store: ClockedStore) -> None:
+    versions = {
+        arm: {
+            "model": model,
+            "base_url": "http://127.0.0.1:1/v1",
+            "kind": "anthropic",
+            "prompt": {"replace": says},
+        }
+        for arm, model, says in (("stable", "a", "Be kind."), ("candidate", "b", "Be short."))
+    }
+    configured = rollout(**versions)
+    log = Log(store)
+    entry = begin(configured, None, NOW, NOW)
+    assert entry is not None
+    log.append(entry)
+    while (state := log.heads()["to-b"]).phase is not Phase.COMPLETED:
+        log.append(on_command(configured, state, Command.PROMOTE, "Ada", "seen", NOW, NOW))
+    choice = choose(decode(RolloutState, encode(state.for_routers)), "u-1")
+    asked = {"model": "a", "system": "", "messages": [{"role": "user", "content": "hi"}]}
+    assert choice.applied_to(asked) == asked | {"model": "b", "system": "Be short."}
+    back = on_command(configured, state, Command.RETURN, "Ada", "no", NOW, NOW).state
+    assert choose(back.for_routers, "u-1").applied_to(asked) == asked | {"system": "Be kind."}
 
 
 def test_of_two_that_decide_at_once_one_wins_and_the_other_is_told(store: ClockedStore) -> None:
