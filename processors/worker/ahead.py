@@ -14,7 +14,9 @@ from shadowlane.schemas.events import Response
 AT_ONCE = 64
 AT_ONCE_BYTES = 2**20  # of requests: what is made holds a request once more
 
-Asking = Callable[[], Coroutine[Any, Any, Response]]
+Ending = Callable[[], Response]
+"""Reads the answer of a call that is over."""
+Asking = Callable[[], Coroutine[Any, Any, Ending]]
 """Makes the call, once."""
 
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from shadowlane.processors.callables.pool import Pool
 from shadowlane.processors.worker import chat, retry
-from shadowlane.processors.worker.ahead import Asking
+from shadowlane.processors.worker.ahead import Asking, Ending
 from shadowlane.processors.worker.calling import called
 from shadowlane.processors.worker.deadline import Deadlines, StoppedError
 from shadowlane.processors.worker.gate import FREE, Gate, Guarded
@@ -82,91 +82,113 @@ class Caller:
         """
         return partial(self.ask, Question.of(request, plan), plan.rollout)
 
-    def ask(self, question: Question, rollout: Rollout) -> Coroutine[Any, Any, Response]:
-        """The response to a question. Never raises for what the version does."""
+    def ask(self, question: Question, rollout: Rollout) -> Coroutine[Any, Any, Ending]:
+        """What gives the response to a question. Never raises for what the version does."""
         if question.refused is None and self._gate is not None:
             return self._ask(question, self._gate.guarded(rollout, question))
         return self._ask(question, None)
 
-    async def _ask(self, question: Question, guarded: Guarded | None) -> Response:
+    async def _ask(self, question: Question, guarded: Guarded | None) -> Ending:
         if question.refused is not None:
-            return question.answered(question.refused, 0)
-        room, size = self.room, len(question.payload)
-        share = room.begin(size) or await room.enter(size)
-        try:
-            return await self._ask_within(question, guarded, share)
-        finally:
-            room.leave(share)
-
-    async def _ask_within(self, question: Question, guarded: Guarded | None, share: Share) -> Response:
+            return partial(question.answered, question.refused, 0)
         target, number, refused = question.target, 1, 0
         gate, admission, rejections = self._gate, FREE, self.rejections
         python = target.version.python
         deadlines, timeout, _ = self._limits.get(id(target)) or self._limit(target)
-        while True:
-            if rejections.known:
-                await rejections.before(question)
-            if gate is not None and guarded is not None and not (gate.open and guarded.calm):
-                admitted = await gate.admit(guarded, question)
-                if isinstance(admitted, Attempt):
-                    return question.answered(admitted, number - 1)
-                admission = admitted
-            self._on_attempt()
-            attempt, started = Attempt(), time.perf_counter()
-            reply, received, body = None, 0, b""
-            try:
-                with deadlines.within(question):
-                    if python is not None:
-                        attempt = await called(self._pool(question, python), question)
-                    else:
-                        headers = question.headers
-                        if target.signer is not None:
-                            headers = await target.signer.headers(question.url, headers, question.payload)
-                        reply = await self._session.request(
-                            target.method,
-                            question.url,
-                            data=aiohttp.BytesPayload(question.payload) if question.payload else None,
-                            headers=headers,
-                            timeout=timeout,
-                            allow_redirects=False,
-                        )
-                        attempt.status = reply.status
-                        body = await self._body(reply, share)
-                if reply is not None:
-                    received = share.received = len(body)
-                    _read(question, reply, body, attempt)
-            except (chat.BadAnswerError, aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
-                _failed(exc, target, attempt)
-                if attempt.failure is Failure.TIMEOUT and share.waited_s:
-                    attempt.failure = Failure.OVER_BUDGET
-                    attempt.message += (
-                        f", of which it waited {share.waited_s:.1f} s for room (worker.max_bytes)"
-                    )
-            except StoppedError:
-                attempt.failure = Failure.STOPPED
-                attempt.message = "calls were stopped while it was asked"
-            except BaseException:  # cancelled, as the worker ends; or what nobody foresaw
-                if gate is not None and guarded is not None:
-                    gate.lost(guarded, admission)
-                raise
-            if gate is not None and guarded is not None and guarded.looks(attempt):
-                gate.after(guarded, admission, question, attempt, reply, received, len(deadlines))
-            if python is None:
-                attempt.latency_ms = (time.perf_counter() - started - share.waited_s) * 1000
-                share.waited_s = 0.0
-            if (rejections.known or attempt.status in STATUSES) and rejections.after(question, attempt, body):
-                number, refused = number + 1, refused + 1
-                continue
-            wait = None
-            if attempt.again:
-                wait = self._backoff.wait(number - refused, attempt.retry_after, random.random())  # noqa: S311 (jitter)
-            if wait is None:
-                return question.answered(attempt, number)
-            number += 1
-            if gate is None:
-                await asyncio.sleep(wait)
-            else:
-                await gate.pause(question.response.rollout, wait)
+        room, size = self.room, len(question.payload)
+        share = room.begin(size) or await room.enter(size)
+        try:
+            while True:
+                if rejections.known:
+                    await rejections.before(question)
+                if gate is not None and guarded is not None and not (gate.open and guarded.calm):
+                    admitted = await gate.admit(guarded, question)
+                    if isinstance(admitted, Attempt):
+                        return partial(question.answered, admitted, number - 1)
+                    admission = admitted
+                self._on_attempt()
+                attempt, started = Attempt(), time.perf_counter()
+                reply, body, unread = None, b"", False
+                try:
+                    with deadlines.within(question):
+                        if python is not None:
+                            attempt = await called(self._pool(question, python), question)
+                        else:
+                            headers = question.headers
+                            if target.signer is not None:
+                                headers = await target.signer.headers(question.url, headers, question.payload)
+                            reply = await self._session.request(
+                                target.method,
+                                question.url,
+                                data=aiohttp.BytesPayload(question.payload) if question.payload else None,
+                                headers=headers,
+                                timeout=timeout,
+                                allow_redirects=False,
+                            )
+                            attempt.status = reply.status
+                            body = await self._body(reply, share)
+                            share.received = len(body)
+                    if reply is not None:
+                        unread = 200 <= reply.status < 300
+                        if not unread:
+                            _read_error(reply, body, attempt)
+                        elif rejections.known or not (guarded is None or guarded.calm):
+                            unread = False  # what it says is needed now
+                            _read(question, body, attempt)
+                except (
+                    aiohttp.ClientError,
+                    OSError,
+                    chat.BadAnswerError,
+                ) as exc:  # TimeoutError is an OSError
+                    _failed(exc, target, attempt)
+                    if attempt.failure is Failure.TIMEOUT and share.waited_s:
+                        attempt.failure = Failure.OVER_BUDGET
+                        waited = f"it waited {share.waited_s:.1f} s for room (worker.max_bytes)"
+                        attempt.message += f", of which {waited}"
+                except StoppedError:
+                    attempt.failure = Failure.STOPPED
+                    attempt.message = "calls were stopped while it was asked"
+                except BaseException:  # cancelled, as the worker ends; or what nobody foresaw
+                    if gate is not None and guarded is not None:
+                        gate.lost(guarded, admission)
+                    raise
+                if gate is not None and guarded is not None and guarded.looks(attempt):
+                    gate.after(guarded, admission, question, attempt, reply, len(body), len(deadlines))
+                if python is None:
+                    attempt.latency_ms = (time.perf_counter() - started - share.waited_s) * 1000
+                    share.waited_s = 0.0
+                if unread:
+                    return partial(self._end, guarded, question, attempt, number, body)
+                if (rejections.known or attempt.status in STATUSES) and rejections.after(
+                    question, attempt, body
+                ):
+                    number, refused = number + 1, refused + 1
+                    continue
+                wait = None
+                if attempt.again:
+                    jitter = random.random()  # noqa: S311
+                    wait = self._backoff.wait(number - refused, attempt.retry_after, jitter)
+                if wait is None:
+                    return partial(question.answered, attempt, number)
+                number += 1
+                if gate is None:
+                    await asyncio.sleep(wait)
+                else:
+                    await gate.pause(question.response.rollout, wait)
+        finally:
+            room.leave(share)
+
+    def _end(
+        self, guarded: Guarded | None, question: Question, attempt: Attempt, attempts: int, body: bytes
+    ) -> Response:
+        """The response whose answer nobody has read yet."""
+        try:
+            _read(question, body, attempt)
+        except chat.BadAnswerError as exc:
+            _failed(exc, question.target, attempt)
+        if attempt.failure is not None and self._gate is not None and guarded is not None:
+            self._gate.after(guarded, FREE, question, attempt, None, len(body), 0)
+        return question.answered(attempt, attempts)
 
     async def _body(self, reply: aiohttp.ClientResponse, share: Share) -> bytes:
         """All of it. Its connection is free again then, or closed where that fails."""
@@ -200,15 +222,20 @@ class Caller:
         return found
 
 
-def _read(question: Question, reply: aiohttp.ClientResponse, body: bytes, attempt: Attempt) -> None:
-    if 200 <= reply.status < 300:
-        read = question.target.read
-        answer = chat.read(question.protocol, body) if read is None else chat.whole(read(body))
-        attempt.answer = answer
-        if answer.failed:  # after its 200
-            attempt.failure = Failure.THROTTLED if answer.throttled else Failure.HTTP
-            attempt.message = answer.failed
-        return
+def _read(question: Question, body: bytes, attempt: Attempt) -> None:
+    """
+    Raises:
+        BadAnswerError: it is none.
+    """
+    read = question.target.read
+    answer = chat.read(question.protocol, body) if read is None else chat.whole(read(body))
+    attempt.answer = answer
+    if answer.failed:  # after its 200
+        attempt.failure = Failure.THROTTLED if answer.throttled else Failure.HTTP
+        attempt.message = answer.failed
+
+
+def _read_error(reply: aiohttp.ClientResponse, body: bytes, attempt: Attempt) -> None:
     error = chat.error_in(body)
     attempt.message = chat.error_text(error, body)
     if retry.spend_limit(reply.status, error):

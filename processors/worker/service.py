@@ -21,7 +21,7 @@ from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.figures import figure
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
-from shadowlane.processors.worker.ahead import Ahead, Made
+from shadowlane.processors.worker.ahead import Ahead, Ending, Made
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Gate
 from shadowlane.processors.worker.progress import Progress
@@ -78,6 +78,7 @@ class ShadowWorker:
         self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
         self._ahead = Ahead(self._made_of)
         self._running: set[asyncio.Task[None]] = set()
+        self._endings: list[tuple[Work, str, Ending]] = []  # of calls that are over
         self._outgoing: list[tuple[int, bytes, Done]] = []
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -202,6 +203,7 @@ class ShadowWorker:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
         await self._gate.close()
+        self._end()
         self._write()
         remaining = await asyncio.to_thread(self._producer.close, FLUSH_S if self._can_write else 0.0)
         if remaining:
@@ -273,20 +275,38 @@ class ShadowWorker:
             progress.in_flight += 1
             progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
             try:
-                response = await made.asking()
+                ending = await made.asking()
             finally:
                 progress.in_flight -= 1
-            line = encode(response)
-        except CodecError as exc:
-            self._bury(work, str(exc))
         except BrokerError:
             raise
         except Exception as exc:
-            log.exception("a request could not be handled; it goes to the dead letters")
-            self._bury(work, f"{type(exc).__name__}: {exc}")
+            self._unable(work, exc)
         else:
-            progress.responded(response)
-            self._send(work, response.request_id, line)
+            if not self._endings:
+                self._loop.call_soon(self._end)
+            self._endings.append((work, made.request_id, ending))
+
+    def _end(self) -> None:
+        """Reads the answers of this turn of the loop, one after the other: so they share the processor's caches."""
+        endings, self._endings = self._endings, []
+        for work, request_id, ending in endings:
+            try:
+                response = ending()
+                line = encode(response)
+            except Exception as exc:
+                about(request_id)
+                self._unable(work, exc)
+            else:
+                self.progress.responded(response)
+                self._send(work, request_id, line)
+
+    def _unable(self, work: Work, error: Exception) -> None:
+        if isinstance(error, CodecError):
+            self._bury(work, str(error))
+        else:
+            log.error("a request could not be handled; it goes to the dead letters", exc_info=error)
+            self._bury(work, f"{type(error).__name__}: {error}")
 
     def _made_of(self, work: Work) -> Made:
         """How to carry out what a record asks for.
@@ -295,7 +315,6 @@ class ShadowWorker:
             CodecError: it can't be read, or its arm is none.
         """
         request = decode(MirroredRequest, work.line)
-        about(request.request_id)
         check_arm(request)
         rollout = self._settings.rollout_for(request.service, request.route, request.attributes)
         if rollout is None:

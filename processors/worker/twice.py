@@ -14,7 +14,7 @@ from typing import Any
 
 from shadowlane.errors import CodecError
 from shadowlane.processors.produce import Done, RecordTooLargeError
-from shadowlane.processors.worker.ahead import Asking
+from shadowlane.processors.worker.ahead import Asking, Ending
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Question
 from shadowlane.processors.worker.smaller import without_bulk
@@ -23,7 +23,7 @@ from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Rollout
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
 
-Ask = Callable[[Question, Rollout], Coroutine[Any, Any, Response]]
+Ask = Callable[[Question, Rollout], Coroutine[Any, Any, Ending]]
 Put = Callable[[str, bytes, Done], None]
 """(request id, encoded response, what is told of it) to the topic; told on another thread."""
 
@@ -48,16 +48,16 @@ class Twice:
 
     async def _in_turn(
         self, rollout: Rollout, asked: Question, again: Question, baseline_first: bool
-    ) -> Response:
+    ) -> Ending:
         if baseline_first:
-            baseline = await self._ask(again, rollout)
-            response = await self._ask(asked, rollout)
+            baseline = (await self._ask(again, rollout))()
+            ending = await self._ask(asked, rollout)
         else:
-            response = await self._ask(asked, rollout)
-            baseline = await self._ask(again, rollout)
+            ending = await self._ask(asked, rollout)
+            baseline = (await self._ask(again, rollout))()
         await self._write(baseline)
         self._progress.responded_again(baseline)
-        return response
+        return ending
 
     async def _write(self, baseline: Response) -> None:
         try:

@@ -31,6 +31,7 @@ from shadowlane.schemas.codec import decode, encode
 from shadowlane.schemas.config import Rollout, Worker
 from shadowlane.schemas.events import MirroredRequest, Response
 from tests.processors.worker.prompts_in_apis import BEDROCK, BODIES, CHAT, MESSAGES, RESPONSES
+from tests.processors.worker.serving import responded
 from tests.services import free_port
 
 RECORDED = "SHADOWLANE_RECORDED_MODELS"
@@ -128,7 +129,7 @@ async def _ask(
         request = MirroredRequest(
             request_id=prompt_id, ts=1, service="s", route="/r", protocol=protocol, model="asked", body=body
         )
-        found[each] = decode(Response, encode(await caller.asking(request, plan)()))
+        found[each] = decode(Response, encode(await responded(caller, request, plan)))
 
     try:
         for start in range(0, len(asked), WORKER.concurrency):

@@ -29,6 +29,12 @@ class Got:
         return orjson.loads(self.raw)
 
 
+async def responded(caller: Caller, request: MirroredRequest, plan: Plan) -> Response:
+    """What the caller makes of a request."""
+    ending = await caller.asking(request, plan)()
+    return ending()
+
+
 Answering = Callable[[Got], tuple[int, Any]]
 """A status, and bytes or what JSON can say."""
 
@@ -70,7 +76,7 @@ def shadow(
         caller = Caller(worker)
         try:
             plan = Plan.of(Rollout.model_validate(document), worker)
-            return [decode(Response, encode(await caller.asking(each, plan)())) for each in requests]
+            return [decode(Response, encode(await responded(caller, each, plan))) for each in requests]
         finally:
             await caller.close()
             await runner.cleanup()

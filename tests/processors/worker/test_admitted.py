@@ -12,7 +12,7 @@ from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Admission
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Rollout, Worker
-from tests.processors.worker.serving import asked
+from tests.processors.worker.serving import asked, responded
 
 WORKER = Worker(timeout_s=30, max_attempts=1)
 
@@ -73,9 +73,9 @@ async def calls(gate: Gate, names: list[str], held: str) -> None:
     plans = {name: plan(name, f"{url}/{name}") for name in set(names)}
     try:
         waiting = [
-            asyncio.create_task(caller.asking(request, plans[name])()) for name in names if name == held
+            asyncio.create_task(responded(caller, request, plans[name])) for name in names if name == held
         ]
-        await asyncio.gather(*(caller.asking(request, plans[name])() for name in names if name != held))
+        await asyncio.gather(*(responded(caller, request, plans[name]) for name in names if name != held))
         others.set()
         await asyncio.gather(*waiting)
     finally:

@@ -16,7 +16,7 @@ from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Candidate, Rollout, Worker
 from shadowlane.schemas.events import MirroredRequest, Response
-from tests.processors.worker.serving import asked
+from tests.processors.worker.serving import asked, responded
 
 HERE = "tests.processors.callables_to_call"
 
@@ -42,7 +42,7 @@ class Asking:
 
     async def _ask(self, requests: list[MirroredRequest]) -> list[Response]:
         self._caller = self._caller or Caller(self.worker)
-        return await asyncio.gather(*(self._caller.asking(each, self.plan)() for each in requests))
+        return await asyncio.gather(*(responded(self._caller, each, self.plan) for each in requests))
 
     def stopped(self, requests: list[str], begun: Callable[[], bool]) -> list[Response]:
         """The same; once it has ``begun``, calls are stopped."""

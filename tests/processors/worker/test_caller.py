@@ -13,6 +13,7 @@ from shadowlane.schemas.config import Candidate, Rollout, Sampling, Stable, Stag
 from shadowlane.schemas.events import Arm, MirroredRequest, Response
 from shadowlane.schemas.fingerprint import fingerprint
 from tests.processors.worker.fake_candidate import FakeCandidate
+from tests.processors.worker.serving import responded
 from tests.services import free_port
 
 WORKER = Worker(timeout_s=30, max_attempts=3, retry_base_s=0.01, retry_max_s=0.05, concurrency=4)
@@ -36,7 +37,7 @@ def carry_out(rollout: Rollout, *requests: MirroredRequest) -> list[Response]:
     async def call() -> list[Response]:
         caller = Caller(WORKER)
         try:
-            return [decode(Response, encode(await caller.asking(asked, plan)())) for asked in requests]
+            return [decode(Response, encode(await responded(caller, asked, plan))) for asked in requests]
         finally:
             await caller.close()
 

@@ -12,6 +12,7 @@ from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Candidate, Rollout, Stable, Worker
 from shadowlane.schemas.events import ABSTAINING, MirroredRequest, Response
 from tests.processors.worker.fake_candidate import FakeCandidate
+from tests.processors.worker.serving import responded
 
 CHAT, RESPONSES, MESSAGES = "openai.chat", "openai.responses", "anthropic.messages"
 WORKER = Worker(timeout_s=30, max_attempts=1)
@@ -150,7 +151,7 @@ def shadow(rollout: Rollout, request: MirroredRequest) -> Response:
     async def call() -> Response:
         caller = Caller(WORKER)
         try:
-            return await caller.asking(request, Plan.of(rollout, WORKER))()
+            return await responded(caller, request, Plan.of(rollout, WORKER))
         finally:
             await caller.close()
 

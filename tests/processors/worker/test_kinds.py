@@ -11,6 +11,7 @@ from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.codec import decode, encode
 from shadowlane.schemas.config import Candidate, Rollout, Stable, Worker
 from shadowlane.schemas.events import MirroredRequest, Response
+from tests.processors.worker.serving import responded
 from tests.schemas.answers.samples import MESSAGE, RESPONSE, TEXT
 
 WORKER = Worker(timeout_s=30, max_attempts=1)
@@ -48,7 +49,7 @@ def shadowed(
         caller = Caller(WORKER)
         try:
             plan = Plan.of(Rollout(name="r", stable=Stable(model="old"), candidate=candidate), WORKER)
-            return decode(Response, encode(await caller.asking(asked, plan)()))
+            return decode(Response, encode(await responded(caller, asked, plan)))
         finally:
             await caller.close()
             await runner.cleanup()

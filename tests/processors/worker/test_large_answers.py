@@ -12,7 +12,7 @@ from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Rollout, Worker
 from shadowlane.schemas.events import Failure
-from tests.processors.worker.serving import asked
+from tests.processors.worker.serving import asked, responded
 
 WORKER = Worker(max_bytes=32 * 2**20, max_attempts=1)
 QUESTION = asked({"model": "old", "messages": [{"role": "user", "content": "how much?"}]})
@@ -64,8 +64,8 @@ def test_they_come_whole_and_the_calls_after_them_are_fewer(chunked: bool) -> No
 
     async def run() -> None:
         async with candidate(handler) as (caller, plan):
-            asking = [caller.asking(QUESTION, plan(60.0)) for _ in range(12)]
-            found = await asyncio.gather(*(ask() for ask in asking))
+            asking = [responded(caller, QUESTION, plan(60.0)) for _ in range(12)]
+            found = await asyncio.gather(*asking)
             assert [len(response.output) for response in found] == [size] * 12
             assert caller.room.held == 0
             assert caller.room.expected == len(body(size))
@@ -103,9 +103,9 @@ def test_one_that_had_to_wait_for_its_room_is_not_called_slow() -> None:
                 await asyncio.sleep(0.001)
 
         async with candidate(handler) as (caller, plan):
-            first = asyncio.create_task(caller.asking(QUESTION, plan(60.0))())
+            first = asyncio.create_task(responded(caller, QUESTION, plan(60.0)))
             await until(lambda: come == 1)
-            second = asyncio.create_task(caller.asking(QUESTION, plan(0.5))())
+            second = asyncio.create_task(responded(caller, QUESTION, plan(0.5)))
             await until(lambda: come == 2)
             both.set()
             await until(lambda: caller.room.held > len(whole))

@@ -14,7 +14,7 @@ from shadowlane.schemas.config import Candidate, Rollout, Stable, Worker
 from shadowlane.schemas.events import MirroredRequest, Response
 from shadowlane.schemas.fingerprint import fingerprint
 from tests.processors.worker.fake_candidate import completion
-from tests.processors.worker.serving import Got, asked, shadow
+from tests.processors.worker.serving import Got, asked, responded, shadow
 from tests.schemas.answers.samples import MESSAGE, RESPONSE
 
 BODY = {
@@ -289,7 +289,7 @@ class Crowd:
         try:
             plan = Plan.of(Rollout(name="r", stable=Stable(model="old"), candidate=candidate), worker)
             asked: list[MirroredRequest] = [CHAT] * self.size
-            return list(await asyncio.gather(*(caller.asking(each, plan)() for each in asked))), caller
+            return list(await asyncio.gather(*(responded(caller, each, plan) for each in asked))), caller
         finally:
             await caller.close()
             await runner.cleanup()

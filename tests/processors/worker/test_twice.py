@@ -49,10 +49,10 @@ class Asked:
         self.stable = answered("again")
         self.progress = Progress()
 
-    async def ask(self, question: Question, _rollout: Rollout) -> Response:
+    async def ask(self, question: Question, _rollout: Rollout) -> Callable[[], Response]:
         self.steps.append(question.target.arm)
         attempt = self.stable if question.target.arm is Arm.STABLE else answered("new")
-        return question.answered(question.refused or attempt, 1)
+        return lambda: question.answered(question.refused or attempt, 1)
 
     def put(self, request_id: str, line: bytes, done: Done) -> None:
         response = decode(Response, line)
@@ -66,7 +66,7 @@ class Asked:
         asking = Twice(self.ask, self.put, self.progress).asking(asked, self.plan, self.plan.noise)
 
         async def run() -> Response | None:
-            return None if asking is None else await asking()
+            return None if asking is None else (await asking())()
 
         return asyncio.run(run())
 
@@ -168,7 +168,8 @@ def test_a_stable_version_of_any_model_is_asked_the_one_that_served(candidate: F
     async def run() -> None:
         caller = Caller(WORKER)
         assert plan.noise
-        response = await caller.ask(Question.again(request("a"), plan, plan.noise.target), plan.rollout)
+        ending = await caller.ask(Question.again(request("a"), plan, plan.noise.target), plan.rollout)
+        response = ending()
         assert (response.error, response.output, response.model) == ("", "fine", "old")
         await caller.close()
 
