@@ -169,10 +169,15 @@ def _of_parameters(body: Mapping[str, Any], protocol: str) -> str:
             rest = {name: value for name, value in config.items() if name != "tools" and value is not None}
             del parameters["toolConfig"]
             parameters |= {"toolConfig": rest} if rest else {}
-    return _digest(_json(parameters))
+    return _digest_of(orjson.dumps(parameters))
 
 
-@lru_cache(256)  # a service asks in few ways
+@lru_cache(256)  # a service asks in few ways, and writes each in the same order
+def _digest_of(written: bytes) -> str:
+    return _digest(_json(orjson.loads(written)))
+
+
+@lru_cache(256)
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:_DIGITS]
 

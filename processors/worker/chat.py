@@ -40,9 +40,10 @@ def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...
         UntranslatableError: the request can't be asked in the version's API, and why.
     """
     left_out: tuple[str, ...] = ()
-    body, protocol = request.body, version.protocol or request.protocol
-    if version.protocol:
-        body, left_out = translate(body, request.protocol, version.protocol)
+    body, own = request.body, version.protocol
+    protocol = own or request.protocol
+    if own:
+        body, left_out = translate(body, request.protocol, own)
     elif request.protocol not in APIS:
         return body, ()
     body = changed(body, version)

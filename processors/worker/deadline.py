@@ -17,7 +17,7 @@ class Deadlines:
         """Within a running event loop."""
         self.seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._open: dict[_Within, None] = {}  # in the order of their ends
+        self.open: dict[_Within, None] = {}  # in the order of their ends
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, what: object = None) -> "_Within":
@@ -26,30 +26,27 @@ class Deadlines:
 
     def stop(self, chosen: Callable[[Any], bool]) -> None:
         """Ends at once what is open and ``chosen``: there StoppedError is raised."""
-        for one in [one for one in self._open if chosen(one.what)]:
-            del self._open[one]
+        for one in [one for one in self.open if chosen(one.what)]:
+            del self.open[one]
             one.stop()
 
     def __len__(self) -> int:
         """How many are open."""
-        return len(self._open)
+        return len(self.open)
 
     def begin(self, one: "_Within") -> asyncio.Task[Any]:
         task = asyncio.current_task(self._loop)  # to ask which loop it is takes a system call on Python 3.11
         assert task is not None, "a deadline is for a task"
         one.ends = self._loop.time() + self.seconds
-        self._open[one] = None
+        self.open[one] = None
         if self._timer is None:
             self._timer = self._loop.call_at(one.ends, self._end_late)
         return task
 
-    def end(self, one: "_Within") -> None:
-        self._open.pop(one, None)
-
     def _end_late(self) -> None:
         now = self._loop.time()
-        while (first := next(iter(self._open), None)) is not None and first.ends <= now:
-            del self._open[first]
+        while (first := next(iter(self.open), None)) is not None and first.ends <= now:
+            del self.open[first]
             first.expire()
         self._timer = None if first is None else self._loop.call_at(first.ends, self._end_late)
 
@@ -82,7 +79,7 @@ class _Within:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._deadlines.end(self)
+        self._deadlines.open.pop(self, None)
         # Where someone else cancelled the task as well, it stays cancelled.
         if self._end and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._end from error

@@ -95,7 +95,10 @@ class Room:
 
     def leave(self, share: Share) -> None:
         """The call is over."""
-        self.expected = max(float(share.received), LEAST, self.expected * (1 - 1 / FADE))
+        expected = self.expected * (1 - 1 / FADE)
+        if share.received > expected:
+            expected = float(share.received)
+        self.expected = expected if expected > LEAST else float(LEAST)
         del self._open[share]
         self.held -= share.holds
         if self._growing or self._entering:

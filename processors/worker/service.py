@@ -273,7 +273,8 @@ class ShadowWorker:
                 self._reader.finished(work.ticket)
                 return
             progress.in_flight += 1
-            progress.most_in_flight = max(progress.most_in_flight, progress.in_flight)
+            if progress.in_flight > progress.most_in_flight:
+                progress.most_in_flight = progress.in_flight
             try:
                 ending = await made.asking()
             finally:
