@@ -29,6 +29,7 @@ from shadowlane.schemas.config.kinds import Python
 from shadowlane.schemas.events import Failure, MirroredRequest, Response
 
 MAX_BODY_BYTES = 8 * 2**20
+ENCODED = "content-encoding"
 CONNECT_S = 10.0
 DNS_TTL_S = 60
 CALLABLES_S = 86_400.0  # a callable's limit is its pool's, which leaves out the wait for a process
@@ -126,7 +127,11 @@ class Caller:
                                 allow_redirects=False,
                             )
                             attempt.status = reply.status
-                            body = await self._body(reply, share)
+                            length = reply.content_length
+                            if length is not None and length <= share.answer and ENCODED not in reply.headers:
+                                body = await reply.read()  # in one piece: most answers
+                            else:
+                                body = await self._body(reply, length, share)
                             share.received = len(body)
                     if reply is not None:
                         unread = 200 <= reply.status < 300
@@ -190,13 +195,11 @@ class Caller:
             self._gate.after(guarded, FREE, question, attempt, None, len(body), 0)
         return question.answered(attempt, attempts)
 
-    async def _body(self, reply: aiohttp.ClientResponse, share: Share) -> bytes:
-        """All of it. Its connection is free again then, or closed where that fails."""
-        length = reply.content_length
-        if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in reply.headers:
-            if length > share.answer:
-                await self.room.grow(share, length)
-            return await reply.read()  # in one piece: most answers
+    async def _body(self, reply: aiohttp.ClientResponse, length: int | None, share: Share) -> bytes:
+        """All of it, once there is room. Its connection is free again then, or closed where that fails."""
+        if length is not None and length <= MAX_BODY_BYTES and ENCODED not in reply.headers:
+            await self.room.grow(share, length)
+            return await reply.read()
         async with reply:
             chunks, size = [], 0
             async for chunk in reply.content.iter_any():

@@ -21,7 +21,7 @@ from shadowlane.processors.watch import Board, Family, Seen, Waiting, watching
 from shadowlane.processors.watch.figures import figure
 from shadowlane.processors.watch.logs import about
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
-from shadowlane.processors.worker.ahead import Ahead, Ending, Made
+from shadowlane.processors.worker.ahead import Ahead, Asking, Ending, Made
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Gate
 from shadowlane.processors.worker.progress import Progress
@@ -241,12 +241,27 @@ class ShadowWorker:
                 task.add_done_callback(self._ended)
 
     async def _work(self) -> None:
-        """One record after the other, until none waits: a task for each costs more."""
+        """One record after the other, until none waits: a task for each costs more.
+
+        Raises only where nothing can be written any more.
+        """
         while not self._stop.is_set() and (made := self._ahead.next()) is not None:
-            if made.work.ticket.owned:
-                await self._handle(made)
+            asking = self._begun(made)
+            if asking is None:
+                continue
+            try:
+                ending = await asking()
+            except BrokerError:
+                raise
+            except Exception as exc:
+                self._unable(made.work, exc)
             else:
-                self.progress.given_back += 1
+                if not self._endings:
+                    self._loop.call_soon(self._end)
+                self._endings.append((made.work, made.request_id, ending))
+            finally:
+                self.progress.in_flight -= 1
+            await asyncio.sleep(0)  # so that all that is sent in this turn is sent after all that is read
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -260,33 +275,24 @@ class ShadowWorker:
     def _count_attempt(self) -> None:
         self.progress.attempts += 1
 
-    async def _handle(self, made: Made) -> None:
-        """One record, to its end. Raises only where nothing can be written any more."""
+    def _begun(self, made: Made) -> Asking | None:
+        """How to ask; None where that is the end of it."""
         work, progress = made.work, self.progress
+        if not work.ticket.owned:
+            progress.given_back += 1
+            return None
         progress.records += 1
         about(made.request_id)
-        try:
-            if made.error is not None:
-                raise made.error
-            if made.asking is None:
-                progress.not_shadowed += 1
-                self._reader.finished(work.ticket)
-                return
+        if made.error is not None:
+            self._unable(work, made.error)
+        elif made.asking is None:
+            progress.not_shadowed += 1
+            self._reader.finished(work.ticket)
+        else:
             progress.in_flight += 1
             if progress.in_flight > progress.most_in_flight:
                 progress.most_in_flight = progress.in_flight
-            try:
-                ending = await made.asking()
-            finally:
-                progress.in_flight -= 1
-        except BrokerError:
-            raise
-        except Exception as exc:
-            self._unable(work, exc)
-        else:
-            if not self._endings:
-                self._loop.call_soon(self._end)
-            self._endings.append((work, made.request_id, ending))
+        return made.asking
 
     def _end(self) -> None:
         """Reads the answers of this turn of the loop, one after the other: so they share the processor's caches."""
