@@ -38,6 +38,7 @@ _NOT_PARAMETERS = frozenset(
 _TOOLS = ("tools", "functions")
 _SAID = ("messages", "input", "system", "instructions", *_TOOLS)
 _DIGITS = 12
+_KNOWN = 256  # a service asks in few ways
 _NOT_ITS_OWN = _NOT_PARAMETERS.union(_TOOLS)
 _SYSTEM = ("system", "developer")
 _EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
@@ -73,18 +74,28 @@ def fingerprint(body: Any, protocol: str = _APIS[0]) -> str:
     return f"{prints}-{told}-{offered}".rstrip("-")
 
 
-def fingerprint_beside(body: Any, protocol: str, other: Any, of_other: str) -> str:
+def fingerprint_beside(
+    body: Any, protocol: str, other: Any, of_other: str, known: dict[str, str] | None = None
+) -> str:
     """`fingerprint` of a body that was made of ``other``, a request of the same API whose own is ``of_other``: of
     OpenAI's or Anthropic's, which have their tools in the same place.
 
-    Where both have the very same prompt and tools, these are not read again.
+    Where both have the very same prompt and tools, these are not read again; nor are the parameters, where ``known``
+    has those that were made of the same ones. It is the caller's, one for each way in which bodies are made, and is
+    kept small here.
     """
     if not of_other or not isinstance(body, dict) or not isinstance(other, dict):
         return fingerprint(body, protocol)
     for name in _SAID:
         if body.get(name) is not other.get(name):
             return fingerprint(body, protocol)
-    return _of_parameters(body, protocol) + of_other[_DIGITS:]
+    known, made_of = {} if known is None else known, of_other[:_DIGITS]
+    prints = known.get(made_of)
+    if prints is None:
+        if len(known) >= _KNOWN:
+            known.clear()
+        known[made_of] = prints = _of_parameters(body, protocol)
+    return prints + of_other[_DIGITS:]
 
 
 def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -172,12 +183,12 @@ def _of_parameters(body: Mapping[str, Any], protocol: str) -> str:
     return _digest_of(orjson.dumps(parameters))
 
 
-@lru_cache(256)  # a service asks in few ways, and writes each in the same order
+@lru_cache(_KNOWN)  # it writes each in the same order
 def _digest_of(written: bytes) -> str:
     return _digest(_json(orjson.loads(written)))
 
 
-@lru_cache(256)
+@lru_cache(_KNOWN)
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:_DIGITS]
 

@@ -12,6 +12,8 @@ from shadowlane.schemas.events import Failure, MirroredRequest, Protocol
 from shadowlane.schemas.requests import APIS, translate
 from shadowlane.schemas.requests.prompt import prompted
 
+CONVERSE = Protocol.BEDROCK_CONVERSE.value  # to look an Enum's member up takes longer than to compare
+
 
 class BadAnswerError(ValueError):
     """A 200 that is not what the protocol says."""
@@ -50,7 +52,7 @@ def ask(request: MirroredRequest, version: Version) -> tuple[Any, tuple[str, ...
     if version.prompt is not None:
         body = prompted(body, protocol, version.prompt)
     left_out += take_out(body, protocol, version.overrides)
-    if protocol != Protocol.BEDROCK_CONVERSE:  # there, streaming has an address of its own
+    if protocol != CONVERSE:  # there, streaming has an address of its own
         body.pop("stream_options", None)
         body["stream"] = False
     return body, left_out

@@ -104,11 +104,11 @@ class Question:
                 response.request, response.served_fingerprint = request.body, ""
             attempt = Attempt(failure=refused[0], message=refused[1])
             return cls(target, protocol, b"", response, target.url, attempt)
-        if protocol == Protocol.BEDROCK_CONVERSE:  # which has the model in its address
+        if protocol == chat.CONVERSE:  # which has the model in its address
             response.fingerprint = fingerprint({"model": response.model, **body}, protocol)
         elif protocol == request.protocol:
             response.fingerprint = fingerprint_beside(
-                body, protocol, request.body, response.served_fingerprint
+                body, protocol, request.body, response.served_fingerprint, target.fingerprints
             )
         else:
             response.fingerprint = fingerprint(body, protocol)

@@ -1,7 +1,7 @@
 """Who can be asked for a rollout: both of its arms, checked before the first call."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 import yarl
@@ -41,6 +41,7 @@ class Target:
     method: str = "POST"
     read: Callable[[bytes], Answer] | None = None  # of answers of its own form; None: by their protocol
     signer: Signer | None = None
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of its parameters, by those of the request
 
     @classmethod
     def of(cls, rollout: Rollout, arm: Arm, worker: Worker, role: Role = Role.SHADOW) -> "Target":

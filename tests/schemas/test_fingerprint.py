@@ -144,6 +144,15 @@ def test_of_bedrock_the_tools_are_told_from_the_choice_among_them() -> None:
     assert parts(asked | {"toolConfig": {"tools": []}}, "bedrock.converse")[1:] == [prompt]
 
 
+def test_parameters_made_of_the_same_ones_are_read_once() -> None:
+    known: dict[str, str] = {}
+    for number in range(1000):
+        one = ASKED | {"seed": number % 300, "messages": [{"role": "user", "content": str(number)}]}
+        made = one | {"model": "new", "temperature": 1}
+        assert fingerprint_beside(made, "openai.chat", one, fingerprint(one), known) == fingerprint(made)
+        assert 0 < len(known) <= 256
+
+
 @given(bodies, bodies, st.sets(st.sampled_from(["tools", "messages", "temperature"])))
 def test_what_two_bodies_share_is_not_read_twice_and_nothing_else(
     one: dict[str, Any], two: dict[str, Any], shared: set[str]
