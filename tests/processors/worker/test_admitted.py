@@ -12,16 +12,18 @@ from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Admission
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Rollout, Worker
+from shadowlane.schemas.events import Failure
 from tests.processors.worker.serving import asked, responded
 
 WORKER = Worker(timeout_s=30, max_attempts=1)
 
 
 class Guarded:
-    calm = False
+    def __init__(self, calm: bool) -> None:
+        self.calm = calm
 
-    def looks(self, attempt: object) -> bool:
-        return True
+    def looks(self, attempt: Any) -> bool:
+        return not self.calm or attempt.failure is not None
 
 
 class Gate:
@@ -29,18 +31,21 @@ class Gate:
 
     open = True
 
-    def __init__(self) -> None:
+    def __init__(self, calm: bool = False) -> None:
+        self.calm = calm
         self.in_flight: dict[str, int] = {}
+        self.failures: list[Failure | None] = []  # that it was told of
         self.lost_ones: list[Admission] = []
 
     def guarded(self, rollout: object, question: object) -> Guarded:
-        return Guarded()
+        return Guarded(self.calm)
 
     async def admit(self, guarded: object, question: object) -> Admission:
         return Admission(None, Amount(), tries=True)
 
     def after(self, guarded: Any, admission: Any, question: Any, *rest: Any) -> None:
         self.in_flight[question.response.rollout] = rest[-1]
+        self.failures.append(rest[0].failure)
 
     def lost(self, guarded: object, admission: Admission) -> None:
         self.lost_ones.append(admission)
@@ -51,15 +56,17 @@ def plan(name: str, url: str) -> Plan:
     return Plan.of(Rollout.model_validate(document), WORKER)
 
 
-async def calls(gate: Gate, names: list[str], held: str) -> None:
+FINE = {"choices": [{"message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}]}
+
+
+async def calls(gate: Gate, names: list[str], held: str, answer_of: Any = FINE) -> None:
     """One of each of these rollouts, in turn; those of ``held`` are answered once all others are."""
     others = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
         if request.path.startswith(f"/{held}/"):
             await others.wait()
-        message = {"role": "assistant", "content": "fine"}
-        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}]})
+        return web.json_response(answer_of)
 
     app = web.Application()
     app.router.add_post("/{rest:.*}", answer)
@@ -87,6 +94,22 @@ def test_calls_under_way_are_counted_for_each_target_by_itself() -> None:
     gate = Gate()
     asyncio.run(calls(gate, ["busy", "busy", "busy", "calm"], held="busy"))
     assert gate.in_flight["calm"] == 0
+
+
+@pytest.mark.parametrize("calm", [True, False])
+@pytest.mark.parametrize(
+    ("answer_of", "failure"),
+    [
+        (FINE, None),
+        ({"choices": "none"}, Failure.BAD_RESPONSE),
+    ],
+)
+def test_a_failure_that_its_answer_tells_is_told_of_though_it_is_read_later(
+    calm: bool, answer_of: Any, failure: Failure | None
+) -> None:
+    gate = Gate(calm)
+    asyncio.run(calls(gate, ["one"], held="busy", answer_of=answer_of))
+    assert gate.failures == ([] if calm and failure is None else [failure])
 
 
 def test_a_call_whose_end_nobody_knows_is_told_of_too(monkeypatch: pytest.MonkeyPatch) -> None:
