@@ -250,15 +250,12 @@ class ShadowWorker:
             if asking is None:
                 continue
             try:
-                ending = await asking()
+                # No name for what comes: the task would keep it, body and all, until its next call is over.
+                self._over(made, await asking())
             except BrokerError:
                 raise
             except Exception as exc:
                 self._unable(made.work, exc)
-            else:
-                if not self._endings:
-                    self._loop.call_soon(self._end)
-                self._endings.append((made.work, made.request_id, ending))
             finally:
                 self.progress.in_flight -= 1
             await asyncio.sleep(0)  # so that all that is sent in this turn is sent after all that is read
@@ -293,6 +290,11 @@ class ShadowWorker:
             if progress.in_flight > progress.most_in_flight:
                 progress.most_in_flight = progress.in_flight
         return made.asking
+
+    def _over(self, made: Made, ending: Ending) -> None:
+        if not self._endings:
+            self._loop.call_soon(self._end)
+        self._endings.append((made.work, made.request_id, ending))
 
     def _end(self) -> None:
         """Reads the answers of this turn of the loop, one after the other: so they share the processor's caches."""
