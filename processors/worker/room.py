@@ -1,8 +1,8 @@
 """How many bytes calls hold at once: of questions, and of answers, whose size nobody knows before they come.
 
 A call begins where there is room for its question and for an answer as large as the larger ones of late. An answer that
-is larger than that waits for room while it is read, and its server waits with it, by TCP. Whoever has begun first never
-waits, so one call can always come to its end: that one alone may hold more than there is room for.
+is larger than that waits for room while it is read, and its server waits with it, by TCP. One call at a time may hold
+more than there is room for, so that there is always one that comes to its end.
 """
 
 import asyncio
@@ -46,7 +46,8 @@ class Room:
         self.held = 0
         self.expected = float(FIRST)
         """Bytes of the next answer."""
-        self._open: dict[Share, None] = {}  # in the order in which they began
+        self._open = 0  # calls
+        self._over: Share | None = None  # who may hold more
         self._growing: deque[Share] = deque()
         self._entering: deque[Share] = deque()
         self._again: asyncio.TimerHandle | None = None
@@ -62,12 +63,15 @@ class Room:
             return None
         answer = int(self.expected)
         holds = COPIES * (question + answer)
-        if self._open and self.held + holds + self._elsewhere() > self._limit:
+        fits = self.held + holds + self._elsewhere() <= self._limit
+        if self._open and not fits:
             return None
         share = Share(question)
         share.holds, share.answer = holds, answer
+        if not fits:
+            self._over = share
         self.held += holds
-        self._open[share] = None
+        self._open += 1
         return share
 
     async def enter(self, question: int) -> Share:
@@ -81,7 +85,7 @@ class Room:
         more = COPIES * (answer - share.answer)
         if more <= 0:
             return
-        if self._fits(more) or self._first() is share:
+        if self._lets(share, more):
             share.holds += more
             self.held += more
         else:
@@ -99,16 +103,19 @@ class Room:
         if share.received > expected:
             expected = float(share.received)
         self.expected = expected if expected > LEAST else float(LEAST)
-        del self._open[share]
+        self._open -= 1
         self.held -= share.holds
+        if self._over is share:
+            self._over = None
         if self._growing or self._entering:
             self._let()
 
-    def _fits(self, more: int) -> bool:
-        return self.held + more + self._elsewhere() <= self._limit
-
-    def _first(self) -> Share | None:
-        return next(iter(self._open), None)
+    def _lets(self, share: Share, more: int) -> bool:
+        if self.held + more + self._elsewhere() <= self._limit:
+            return True
+        if self._over is None:
+            self._over = share
+        return self._over is share
 
     async def _wait(self, share: Share, queue: deque[Share]) -> None:
         loop = asyncio.get_running_loop()
@@ -127,21 +134,21 @@ class Room:
             raise
 
     def _let(self) -> None:
-        """Lets go on who may: the first, then whose answers wait, then who wants to begin."""
-        first = self._first()
-        if first is not None and first.woken is not None:
-            self._growing.remove(first)
-            self._wake(first)
-        while self._growing and self._fits(self._growing[0].wants):
+        """Lets go on who may: those whose answers wait, then those who want to begin."""
+        while self._growing and self._lets(self._growing[0], self._growing[0].wants):
             self._wake(self._growing.popleft())
         answer = int(self.expected)
         while not self._growing and self._entering:
             share = self._entering[0]
             share.wants = COPIES * (share.question + answer)
-            if self._open and not self._fits(share.wants):
+            fits = self.held + share.wants + self._elsewhere() <= self._limit
+            if self._open and not fits:
                 break
+            if not fits:
+                self._over = share
             share.answer = answer
-            self._open[self._entering.popleft()] = None
+            self._open += 1
+            self._entering.popleft()
             self._wake(share)
 
     def _wake(self, share: Share) -> None:
