@@ -137,14 +137,10 @@ class Caller:
                         unread = 200 <= reply.status < 300
                         if not unread:
                             _read_error(reply, body, attempt)
-                        elif rejections.known or not (guarded is None or guarded.calm):
-                            unread = False  # what it says is needed now
+                        elif not (guarded is None or guarded.calm):
+                            unread = False  # the gate needs what it says now
                             _read(question, body, attempt)
-                except (
-                    aiohttp.ClientError,
-                    OSError,
-                    chat.BadAnswerError,
-                ) as exc:  # TimeoutError is an OSError
+                except (aiohttp.ClientError, OSError, chat.BadAnswerError) as exc:  # or a TimeoutError
                     _failed(exc, target, attempt)
                     if attempt.failure is Failure.TIMEOUT and share.waited_s:
                         attempt.failure = Failure.OVER_BUDGET
@@ -162,16 +158,16 @@ class Caller:
                 if python is None:
                     attempt.latency_ms = (time.perf_counter() - started - share.waited_s) * 1000
                     share.waited_s = 0.0
-                if unread:
-                    return partial(self._end, guarded, question, attempt, number, body)
                 if (rejections.known or attempt.status in STATUSES) and rejections.after(
                     question, attempt, body
                 ):
                     number, refused = number + 1, refused + 1
                     continue
+                if unread:
+                    return partial(self._end, guarded, question, attempt, number, body)
                 wait = None
                 if attempt.again:
-                    jitter = random.random()  # noqa: S311
+                    jitter = random.random()  # noqa: S311 (no secret)
                     wait = self._backoff.wait(number - refused, attempt.retry_after, jitter)
                 if wait is None:
                     return partial(question.answered, attempt, number)
