@@ -4,12 +4,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
+
+from tests.processors.worker.threaded import Threaded
 
 Behaviour = Callable[["FakeCandidate", web.Request, int], Awaitable[web.StreamResponse]]
 
@@ -159,7 +160,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
 }
 
 
-class FakeCandidate:
+class FakeCandidate(Threaded):
     """An OpenAI-compatible server in a thread, and what it saw. Other paths echo the body."""
 
     def __init__(self) -> None:
@@ -171,13 +172,9 @@ class FakeCandidate:
         self.ended_at = 0.0  # of the last call that is over, by the monotonic clock
         self._changed = threading.Condition()
 
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
     def release(self) -> None:
         """Lets the calls that are held, and all later ones, be answered."""
-        self._loop.call_soon_threadsafe(self.released.set)
+        self.loop.call_soon_threadsafe(self.released.set)
 
     def wait_for_calls(self, count: int) -> None:
         """Until so many calls came in all."""
@@ -210,27 +207,9 @@ class FakeCandidate:
     async def _echo(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=await request.read(), content_type="application/json")
 
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop, self.released = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    def app(self) -> web.Application:
+        self.released = asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/echo", self._echo)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.port = runner.addresses[0][1]
-        ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-
-    @contextmanager
-    def running(self) -> Iterator["FakeCandidate"]:
-        ready = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        thread.start()
-        assert ready.wait(30)
-        try:
-            yield self
-        finally:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            thread.join(30)
+        return app

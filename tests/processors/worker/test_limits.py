@@ -1,11 +1,8 @@
 """A provider's own limits, as OpenAI and Anthropic tell them: the worker slows down before it is refused."""
 
-import asyncio
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from aiohttp import web
 
 from tests.processors.worker.fake_candidate import completion
 from tests.processors.worker.scene import Scene, request
+from tests.processors.worker.threaded import Threaded
 from tests.services import KafkaAddress
 
 LIMIT, WINDOW_S = 10, 1.0
@@ -60,7 +58,7 @@ def silent(left: int, now: float, ends: float) -> dict[str, str]:
 Tells = Callable[[int, float, float], dict[str, str]]
 
 
-class Provider:
+class Provider(Threaded):
     """Takes so many calls a second of the clock, refuses the others, and tells what remains."""
 
     def __init__(self, tells: Tells) -> None:
@@ -86,29 +84,10 @@ class Provider:
         document: Any = completion() if request.path.endswith("completions") else MESSAGE
         return web.json_response(document | {"model": asked["model"]}, headers=headers)
 
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+    def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/v1/{rest:.*}", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-
-    @contextmanager
-    def running(self) -> Iterator["Provider"]:
-        ready = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        thread.start()
-        assert ready.wait(30)
-        try:
-            yield self
-        finally:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            thread.join(30)
+        return app
 
 
 @pytest.mark.parametrize(
