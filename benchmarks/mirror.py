@@ -14,6 +14,9 @@ The bodies are plain prose, the same with each call; of such prose nothing is re
 each call, with numbers, hyphens and colons, at which the redaction has to look closer; in the second of them a system
 prompt of 2 KB more comes before each question, the same each time.
 
+Two more rows say what the rounds do not: five seconds on end, and the rounds with all of the process's threads on one
+core, where none finds its caches changed by another core.
+
 "a computation" is some 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
 
 Kafka is the embedded broker and, where it can be fetched, Apache Kafka, each in a process of its own;
@@ -32,6 +35,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +64,8 @@ CHAT = Protocol.OPENAI_CHAT
 PIECES = "mirror, hook by hook"
 NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
 CLOSER, PROMPTED = "mirror, text with numbers", "the same after a prompt of 2 KB"
+STEADY, ONE_CORE = "mirror, five seconds on end", "mirror, the process on one core"
+STEADY_S = 5.0
 UNREDACTED, OBSERVED, FULL = "mirror, content full", "mirror.observe", "mirror, Kafka away, buffer full"
 Row = dict[str, float]
 
@@ -248,6 +254,10 @@ def _measure(bootstrap: str, kilobytes: int, partitions: int = 4) -> dict[str, A
         for name in (NOTHING, MIRROR, PAIR) if kilobytes == 2 else ():
             beside = _round(_compute, ways.all[name], rate, ROUND_S, ways.flush)
             took.setdefault(f"a computation, beside {name}", []).append(beside)
+        if kilobytes == 2:
+            took.setdefault(ONE_CORE, []).append(_on_one_core(ways.all[MIRROR], rate, ways.flush))
+    if kilobytes == 2:
+        took[STEADY] = [_round(ways.all[MIRROR], ways.all[MIRROR], rate, STEADY_S, ways.flush)]
     stats = ways.mirror.stats()
     ways.close()
     rows = {
@@ -263,6 +273,20 @@ def _measure(bootstrap: str, kilobytes: int, partitions: int = 4) -> dict[str, A
         "cpu_of_pair": rows[MIRROR]["cpu"] / rows[PAIR]["cpu"],
         "mirror": {k: stats[k] for k in ("eligible", "mirrored", "dropped")},
     }
+
+
+def _on_one_core(way: Callable[[], None], rate: int, flush: Callable[[], None]) -> Row:
+    def bind(cores: set[int]) -> None:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(int(thread), cores)
+
+    cores = os.sched_getaffinity(0)
+    bind({min(cores)})
+    try:
+        return _round(way, way, rate, ROUND_S, flush)
+    finally:
+        bind(cores)
 
 
 def _compute() -> None:

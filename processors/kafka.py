@@ -53,6 +53,8 @@ def consumer_options(kafka: Kafka, client_id: str, group: str, wait_ms: int = 20
         "fetch.message.max.bytes": 2**20,
         "fetch.max.bytes": 8 * 2**20,
         "queued.max.messages.kbytes": 16 * 1024,
+        # How long no fetch is made once that much is queued: the default of 1 s lets the queue run dry long before.
+        "fetch.queue.backoff.ms": 20,
         **client_options(kafka, client_id),
     }
 

@@ -10,12 +10,13 @@ EVEN = 0.05
 
 
 def told(health: Mapping[str, Any]) -> list[str]:
-    """A line for each wait, the longest first, then one for the backlog, where there is one.
+    """What is not as usual; a line for each wait, the longest first; then one for the backlog, where there is one.
 
     ``health`` is untrusted in its form: another version may have written it. What is not as it should be says nothing.
     """
     try:
-        waits = [
+        lines = [str(note) for note in health.get("notes") or ()]
+        lines += [
             f"waits for {wait['what']} for {span(float(wait['seconds']))}: {wait['why']}"
             for wait in health.get("waits") or ()
         ]
@@ -25,7 +26,7 @@ def told(health: Mapping[str, Any]) -> list[str]:
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return []
-    return [*waits, behind] if behind else waits
+    return [*lines, behind] if behind else lines
 
 
 def backlog(behind: float, oldest_s: float, come: float, done: float) -> str:

@@ -30,7 +30,8 @@ WHERE name = 'controller' ORDER BY term DESC LIMIT 1
 class Part:
     """One server or component. ``behind``: messages (envelopes) not yet committed; None where unknown. ``topics``
     has the same by topic. Where it runs on this machine, it says itself: ``doing``, what is going on; ``waits``, for
-    what, why and for how many seconds; ``pace``, of its group, messages a second; ``told``, the two as lines.
+    what, why and for how many seconds; ``pace``, of its group, messages a second;
+    ``told``, these two and what is not as usual, as lines.
     """
 
     name: str

@@ -13,6 +13,9 @@ from shadowlane.schemas.events import LedgerCell
 
 MINUTE_MS = 60_000
 OTHER_ROUTES = "(other)"
+FORGET_EVERY_S = 300.0
+"""How often :meth:`Ledger.forget` is to be called: each minute has cells of its own, and they stay for up to twice as
+long. With half an hour the cells of 200 routes were too many after fifty minutes."""
 
 
 class Row(StrEnum):

@@ -21,7 +21,7 @@ METADATA_TIMEOUT_S = 2.0
 
 # After a message that failed, the client counts on under its next epoch. The embedded broker knows none but the first,
 # and would take nothing any more from this producer.
-_UNKNOWN = (
+FENCED = (
     confluent_kafka.KafkaError.PRODUCER_FENCED,
     confluent_kafka.KafkaError.INVALID_PRODUCER_EPOCH,
     confluent_kafka.KafkaError.UNKNOWN_PRODUCER_ID,
@@ -76,6 +76,7 @@ class KafkaLink:
         self._topics = topics
         self._log = log
         self._fatal = False
+        self._untold: set[_Delivery] = set()
         self._options: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
             "client.id": "shadowlane-mirror",
@@ -120,29 +121,52 @@ class KafkaLink:
         }
 
     def send(self, topic: str, partition: int, value: bytes, done: Done) -> bool:
-        def delivered(error: confluent_kafka.KafkaError | None, _message: object) -> None:
-            if error is not None and error.code() in _UNKNOWN:
-                self._fatal = True
-            done("" if error is None else str(error))
-
+        delivery = _Delivery(self, done)
         try:
-            self._producer.produce(topic, value=value, partition=partition, on_delivery=delivered)
+            self._producer.produce(topic, value=value, partition=partition, on_delivery=delivery)
         except BufferError:
             return False
         except confluent_kafka.KafkaException as exc:
             done(_text(exc))
+        else:
+            self._untold.add(delivery)
         return True
+
+    def told(self, delivery: "_Delivery", error: confluent_kafka.KafkaError | None) -> None:
+        """What the client says became of a message."""
+        if error is not None and error.code() in FENCED:
+            self._fatal = True
+        if delivery in self._untold:
+            self._untold.remove(delivery)
+            delivery.done("" if error is None else str(error))
 
     def poll(self, timeout_s: float) -> None:
         self._producer.poll(timeout_s)
         if self._fatal:
-            self._fatal = False
             self.close()
             self._producer = self._build()
+            self._fatal = False
 
     def close(self) -> None:
         self._producer.purge()
         self._producer.flush(1.0)
+        left, self._untold = self._untold, set()
+        for delivery in left:  # a machine may be so busy that a second was not enough
+            delivery.done("the Kafka client ended before it told")
+
+
+class _Delivery:
+    """Called by the client with what became of a message. One object a message: of two that the same owner waits
+    for, each is told of."""
+
+    __slots__ = ("_link", "done")
+
+    def __init__(self, link: KafkaLink, done: Done) -> None:
+        self._link = link
+        self.done = done
+
+    def __call__(self, error: confluent_kafka.KafkaError | None, _message: object) -> None:
+        self._link.told(self, error)
 
 
 class _Logger:

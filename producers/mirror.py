@@ -7,8 +7,9 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from threading import get_ident
 from time import monotonic, perf_counter, time_ns
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shadowlane.errors import ConfigError
 from shadowlane.producers.calls import Call
@@ -26,6 +27,9 @@ from shadowlane.producers.settings import resolve
 from shadowlane.schemas.events import Arm
 from shadowlane.schemas.sessions import SESSION
 from shadowlane.schemas.topics import Topics
+
+if TYPE_CHECKING:
+    from shadowlane.producers.told import ToldCall
 
 ARMS = tuple(arm.value for arm in Arm)
 FORK_WAIT_S = 0.2  # how long a fork waits for a connection that just begins
@@ -111,8 +115,11 @@ class Mirror:
         self._start_empty()
         self.current_call: ContextVar[Call | None] = ContextVar("shadowlane_call", default=None)
         self.looks_for_twice: bool | None = None  # producers.twice: True once a callback told of a call
+        self.told: weakref.WeakSet[ToldCall] = (
+            weakref.WeakSet()
+        )  # calls of which callbacks tell, not over yet
         self._exit_armed = False
-        self._held = False  # the pipeline's lock, while this process forks
+        self._held: set[int] = set()  # threads that fork, and have the pipeline's lock meanwhile
         _MIRRORS.add(self)
 
     @property
@@ -383,6 +390,8 @@ class Mirror:
         def at_exit() -> None:
             alive = mirror()
             if alive is not None:
+                for call in list(alive.told):
+                    call.over()  # nothing more will be told of it
                 alive.close()
 
         atexit.register(at_exit)
@@ -395,10 +404,12 @@ class Mirror:
     def _before_fork(self) -> None:
         """A name that Kafka's client resolves in another thread at this moment holds a lock of glibc's getaddrinfo
         (__check_pf), which the child would have for ever: no connection of its own would ever begin."""
-        self._held = self._pipeline.connecting.acquire(timeout=FORK_WAIT_S)
+        if self._pipeline.connecting.acquire(timeout=FORK_WAIT_S):
+            self._held.add(get_ident())
 
     def _after_fork_in_parent(self) -> None:
-        if self._held:
+        if get_ident() in self._held:  # several threads may fork at once, and one alone has it
+            self._held.remove(get_ident())
             self._pipeline.connecting.release()
 
     def _after_fork(self) -> None:
@@ -406,6 +417,7 @@ class Mirror:
         self._pipeline.buffer.disown()
         _PARENTS.append(self._pipeline)  # kept: ending a Kafka client whose threads are not here hangs
         self._exit_armed = False
+        self._held.clear()
         self._start_empty()
 
 

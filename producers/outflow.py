@@ -153,7 +153,7 @@ class Outflow:
             response.attributes = redactor.json(response.attributes)
         if way.why:
             request.without_content = request.without_content or way.why
-            request.body_bytes = size
+            request.body_bytes = response.request_bytes = size
             response.output_bytes = len(response.output.encode("utf-8", "replace"))
         response.output = way.text(response.output)
         if response.error_message:

@@ -142,6 +142,9 @@ class Pipeline(Generic[T]):
             }
 
     def _run(self) -> None:
+        self.buffer.asleep = (
+            False  # or each request would wake it, until it has nothing to do for the first time
+        )
         self.connecting.acquire()
         self._connects = True
         try:

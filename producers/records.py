@@ -90,6 +90,7 @@ class ExchangeEncoder:
             request.attributes = response.attributes = {}  # never unredacted
             request.key = response.key = ""
         request.without_content = left_out
+        request.body_bytes = response.request_bytes = len(exchange.body)
         bare(response, left_out)
         return encode(request), encode(response)
 

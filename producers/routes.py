@@ -34,7 +34,7 @@ class Routes:
                 found = self._redact(route)[:_MAX]
             except Exception:
                 self._failed()
-                found = UNREDACTABLE
+                return UNREDACTABLE  # this time: it may have been late, or have lacked something
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[route] = found
@@ -53,5 +53,5 @@ class Routes:
 
     def learn(self) -> None:
         """For the mirror's thread: what :meth:`at_once` did not know."""
-        while self._asked:
+        for _ in range(len(self._asked)):  # more may come meanwhile
             self.redacted(self._asked.popleft())

@@ -150,6 +150,50 @@ class TeeStream(Attempt):
             self.end(early=True)  # neither read to its end nor closed
 
 
+class _AsyncPieces:
+    """The pieces of an answer's body as they come. No async generator: an event loop keeps a weak reference to each of
+    those, and makes a task to close each that is left before its end, as the openai SDK leaves a stream at ``[DONE]``.
+
+    Args:
+        tee: told of what passes.
+        pieces: as they come.
+    """
+
+    __slots__ = ("_pieces", "_tee")
+
+    def __init__(self, tee: TeeStream, pieces: AsyncIterator[bytes]) -> None:
+        self._tee = tee
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        tee = self._tee
+        try:
+            chunk = await anext(self._pieces)
+        except StopAsyncIteration:
+            tee.end()
+            raise
+        except BaseException as error:
+            tee.end(error)
+            raise
+        try:
+            tee.room = room = tee.room - len(chunk) - CHUNK_OVERHEAD_BYTES
+            if room >= 0:
+                tee.chunks.append(chunk)
+                tee.times.append(perf_counter())
+            else:
+                tee.room = tee.more(chunk)
+        except Exception as exc:
+            tee.call.mirror.trouble(exc)
+        return chunk
+
+    def __del__(self) -> None:
+        if not self._tee.ended:
+            self._tee.end(early=True)  # nobody will ask for the rest
+
+
 @cache
 def stream_classes(library: str) -> tuple[type[TeeStream], type[TeeStream]]:
     """The two tees of streams, as classes of ``library``."""
@@ -183,24 +227,12 @@ def stream_classes(library: str) -> tuple[type[TeeStream], type[TeeStream]]:
                     self.end(early=True)
 
     class AsyncTee(TeeStream, module.AsyncByteStream):  # type: ignore[misc]  # a class known at run time only
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            room, chunks, times = self.room, self.chunks, self.times
+        def __aiter__(self) -> AsyncIterator[bytes]:
             try:
-                async for chunk in self._inner:
-                    try:
-                        room -= len(chunk) + CHUNK_OVERHEAD_BYTES
-                        if room >= 0:
-                            chunks.append(chunk)
-                            times.append(perf_counter())
-                        else:
-                            room = self.more(chunk)
-                    except Exception as exc:
-                        self.call.mirror.trouble(exc)
-                    yield chunk
+                return _AsyncPieces(self, self._inner.__aiter__())
             except BaseException as error:
                 self.end(error)
                 raise
-            self.end()
 
         async def aclose(self) -> None:
             try:

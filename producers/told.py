@@ -2,8 +2,6 @@
 chat completion that it stands for, so that it is read, redacted and scored like any other.
 """
 
-import atexit
-import weakref
 from collections.abc import Callable, Mapping
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -61,10 +59,7 @@ class ToldCall:
             if began is not None:
                 exchange.started = min(_perf(began), exchange.started)
             call = cls(mirror, exchange)
-            if not _OPEN:
-                atexit.unregister(_end_open)
-                atexit.register(_end_open)  # after the mirror's own, so it runs before
-            _OPEN.add(call)
+            mirror.told.add(call)
             call._ask(body)
             mark_told(mirror, exchange)
             return call
@@ -252,12 +247,3 @@ def _note(exchange: Exchange, error: BaseException) -> None:
     elif kind == Failure.EXCEPTION and any(cls.__name__ == "APIError" for cls in type(error).__mro__):
         kind = Failure.HTTP  # told by an event, after a 200
     exchange.error, exchange.error_message = kind, text
-
-
-_OPEN: "weakref.WeakSet[ToldCall]" = weakref.WeakSet()
-
-
-def _end_open() -> None:
-    """At the end of the process: nothing more will be told of them."""
-    for call in list(_OPEN):
-        call.over()

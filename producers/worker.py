@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from shadowlane.errors import BrokerError, CodecError
 from shadowlane.producers.buffer import OVERHEAD_BYTES, Book, Buffer, Queued
-from shadowlane.producers.ledger import Drop, Key, Row
+from shadowlane.producers.ledger import FORGET_EVERY_S, Drop, Key, Row
 from shadowlane.producers.link import Link
 from shadowlane.producers.packing import Batch, Packer
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES, encode, pack
@@ -20,7 +20,6 @@ from shadowlane.schemas.topics import Topics, partition_of
 BATCH = 32  # taken from the buffer at once
 LINGER_S = 0.05  # how long a request waits for others in its envelope
 LEDGER_EVERY_S = 1.0
-FORGET_EVERY_S = 1800.0
 METADATA_EVERY_S = 60.0
 METADATA_RETRY_S = 1.0
 RECORD_MAX_BYTES = 900_000  # librdkafka and Kafka refuse messages over 1 MB unless told otherwise

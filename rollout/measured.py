@@ -74,6 +74,20 @@ WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND candidate_error 
 GROUP BY error
 ORDER BY pairs DESC, error
 """
+MESSAGES = """
+SELECT kind, argMax(message, at) AS newest
+FROM
+(
+    SELECT candidate_error AS kind, candidate_error_message AS message, ts AS at
+    FROM pairs WHERE rollout = {rollout:String} AND epoch = {epoch:String} AND candidate_error != ''
+    UNION ALL
+    SELECT reason, if(candidate_error = reason, candidate_error_message, stable_error_message), ts
+    FROM abstained WHERE rollout = {rollout:String} AND epoch = {epoch:String}
+)
+WHERE message != ''
+GROUP BY kind
+ORDER BY kind
+"""
 LEFT_OUT = """
 SELECT arrayJoin(left_out) AS parameter, count() AS pairs
 FROM pairs
@@ -148,6 +162,13 @@ def tested(metric: MetricReport, tests: tuple[str, ...], verdict: Verdict) -> Me
 def failures(rows: Rows, rollout: Rollout) -> dict[str, int]:
     found = rows(FAILURES, {"rollout": rollout.name, "epoch": rollout.epoch})
     return {str(row["error"]): int(row["pairs"]) for row in found}
+
+
+def messages(rows: Rows, rollout: Rollout) -> dict[str, str]:
+    """What came with the newest failure of the candidate of each kind, and with the newest pair that abstained for
+    each reason. A model's server may have written it."""
+    found = rows(MESSAGES, {"rollout": rollout.name, "epoch": rollout.epoch})
+    return {str(row["kind"]): str(row["newest"]) for row in found}
 
 
 def left_out(rows: Rows, rollout: Rollout) -> dict[str, int]:

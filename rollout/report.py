@@ -14,7 +14,16 @@ from shadowlane.evaluators.gates.scope import moment
 from shadowlane.evaluators.gates.verdict import Verdict
 from shadowlane.evaluators.scorers import ScorerSet
 from shadowlane.rollout.ledger import RESOLVED, Entry, Ledger, add_up
-from shadowlane.rollout.measured import Metric, cost_of, failures, left_out, scored, shown_evidence, tested
+from shadowlane.rollout.measured import (
+    Metric,
+    cost_of,
+    failures,
+    left_out,
+    messages,
+    scored,
+    shown_evidence,
+    tested,
+)
 from shadowlane.rollout.models import answered_as
 from shadowlane.rollout.next_step import next_step
 from shadowlane.rollout.noise import Noise, read_noise
@@ -57,6 +66,7 @@ class Report:
     noise: Noise | None = None
     models: tuple[dict[str, Any], ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
 
 
 def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Report:
@@ -103,6 +113,7 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         noise=read_noise(rows, rollout, standing.rules.success_criteria),
         models=answered_as(rows, rollout.name, rollout.epoch),
         left_out=left_out(rows, rollout),
+        messages=messages(rows, rollout),
     )
 
 

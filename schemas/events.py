@@ -141,7 +141,8 @@ class Response:
     epoch: str = ""
     model: str = ""  # as asked; the name that the server resolved it to may differ
     output: str = ""  # the text of the answer; the JSON text of a JSON service's response
-    output_bytes: int = 0  # as ``body_bytes``
+    output_bytes: int = 0  # as ``body_bytes``; also where it had to be cut for Kafka
+    request_bytes: int = 0  # the request's ``body_bytes``
     tool_calls: Any = None  # list of {"name": str, "arguments": str}, or None
     finish_reason: str = ""
     error: str = ""
@@ -191,11 +192,13 @@ class Pair:
     served_arm: str = ""  # whose answer the user got
     attributes: dict[str, str] = field(default_factory=dict)
     request: Any = None
+    request_bytes: int = 0  # where ``request`` is not what was asked, or was cut: how long that was
     left_out: list[str] = field(default_factory=list)  # what one arm was asked and the other could not be
     stable_model: str = ""
     stable_served_model: str = ""  # as the server that answered names it
     stable_fingerprint: str = ""  # of the model and parameters that it was asked with
     stable_output: str = ""
+    stable_output_bytes: int = 0  # where its text was hashed, left out or cut: how long it was
     stable_tool_calls: Any = None
     stable_finish_reason: str = ""
     stable_error: str = ""
@@ -209,6 +212,7 @@ class Pair:
     candidate_served_model: str = ""
     candidate_fingerprint: str = ""
     candidate_output: str = ""
+    candidate_output_bytes: int = 0
     candidate_tool_calls: Any = None
     candidate_finish_reason: str = ""
     candidate_error: str = ""

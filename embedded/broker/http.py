@@ -72,7 +72,7 @@ class S3(asyncio.Protocol):
         return self._answer("501 Not Implemented", _problem("NotImplemented"))
 
     def _get(self, name: str, headers: dict[str, str], *, head: bool) -> None:
-        found = self._objects.get(name, time.time())
+        found = self._objects.get(name, self._objects.now())
         if found is None:
             return self._answer("404 Not Found", b"" if head else _problem("NoSuchKey"))
         tag = f'"{found.tag}"'
@@ -95,7 +95,7 @@ class S3(asyncio.Protocol):
     def _list(self, query: dict[str, str]) -> None:
         after = max(query.get("start-after", ""), query.get("continuation-token", ""))
         parts = [b"<ListBucketResult><IsTruncated>false</IsTruncated>"]
-        for name, size, stamp in self._objects.names(query.get("prefix", ""), time.time()):
+        for name, size, stamp in self._objects.names(query.get("prefix", ""), self._objects.now()):
             if name > after:
                 parts.append(
                     f"<Contents><Key>{escape(name)}</Key><LastModified>{_second(int(stamp))}"

@@ -91,6 +91,13 @@ class PartitionLog:
         """How many batches, from the first on, end at or before the offset ``committed``."""
         return self._at(committed)
 
+    def size_of(self, count: int) -> int:
+        """Bytes of the first ``count`` batches, from whichever side there are fewer to add up: hundreds of thousands
+        that all have read may be kept."""
+        if 2 * count < len(self.batches):
+            return sum(batch.size for batch in self.batches[:count])
+        return self.bytes - sum(batch.size for batch in self.batches[count:])
+
     def trim(self, count: int) -> list[Batch]:
         """Forgets the first ``count`` batches, and gives them."""
         gone, self.batches = self.batches[:count], self.batches[count:]

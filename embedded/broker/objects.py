@@ -112,10 +112,16 @@ class Objects:
         self._prefix: dict[Place, str] = {}  # of the names of its batches
         self._committed: dict[Place, dict[str, int]] = {}
         self._last_stamp = 0.0
+        self._zero = time.time() - time.monotonic()
         self._tags = 0
         self._boot = f"{time.time_ns():x}"
         self._usage = Usage(0, 0, limit)
         self._load()
+
+    def now(self) -> float:
+        """Seconds since 1970 as they were at the start, and since then by a clock that nobody sets: readers that were
+        seen an hour from now would count as seen until then, and the range of what is shown would only grow."""
+        return self._zero + time.monotonic()
 
     def get(self, name: str, now: float) -> Document | None:
         """A document, or a batch. None where there is none, or where it may not be read yet."""
@@ -189,12 +195,12 @@ class Objects:
         freeable: list[tuple[float, Place, int]] = []
         used = read = 0
         for place, log in self._logs.items():
-            used += _taken(log.batches, log.bytes)
+            used += _taken(len(log.batches), log.bytes)
             offsets = self._committed.get(place)
-            done = log.batches[: log.done(min(offsets.values()))] if offsets else []
-            read += _taken(done, sum(batch.size for batch in done))
+            done = log.done(min(offsets.values())) if offsets else 0
+            read += _taken(done, log.size_of(done))
             if len(log.batches) > LEFT and done:
-                freeable.append((done[0].stamp, place, min(len(done), len(log.batches) - LEFT)))
+                freeable.append((log.batches[0].stamp, place, min(done, len(log.batches) - LEFT)))
         over = used - self.limit // 2
         unread = used - read
         for _, place, count in sorted(freeable):
@@ -243,7 +249,7 @@ class Objects:
             raise
         batch = Batch(base, base + _last_offset_delta(body) + 1, len(body), self._stamp())
         log.add(batch)
-        size = _taken([batch], len(body))
+        size = _taken(1, len(body))
         used, unread = self._usage.used + size, self._usage.unread + size
         refusing = self._over(unread) or self._usage.refusing  # only `tidy` lets them in again
         self._usage = Usage(used, unread, self.limit, refusing)
@@ -276,6 +282,8 @@ class Objects:
                 name = "/".join(unquote(part) for part in path.relative_to(self._root).parts)
                 if match := _BATCH.fullmatch(name):
                     self._load_batch((match[1], int(match[2])), int(match[3]), name, path, sequences)
+        # None may be later than what is written next, whatever was done to the clock while no broker ran.
+        self._zero = max(time.time(), self._last_stamp) - time.monotonic()
         for name, body in self._journal.read().items():
             self._keep(name, body)
         for log in self._logs.values():
@@ -304,6 +312,7 @@ class Objects:
         log = self._logs.setdefault(place, PartitionLog())
         self._prefix[place] = name[: -len(f"{base:020}.batch")]
         log.batches.append(Batch(base, base + _last_offset_delta(head) + 1, length, status.st_mtime))
+        self._last_stamp = max(self._last_stamp, status.st_mtime)
         producer, epoch = (int.from_bytes(head[a:b], "big", signed=True) for a, b in ((43, 51), (51, 53)))
         after = int.from_bytes(head[53:57], "big", signed=True) + _last_offset_delta(head) + 1
         key = (str(producer), str(epoch), *place)
@@ -317,7 +326,7 @@ class Objects:
 
     def _stamp(self) -> float:
         """Now, and later than anything before: the broker takes the latest batch for the last."""
-        self._last_stamp = max(time.time(), self._last_stamp + 1e-5)
+        self._last_stamp = max(self.now(), self._last_stamp + 1e-5)
         return self._last_stamp
 
     def _path(self, name: str) -> Path:
@@ -350,8 +359,8 @@ def _size(number: int) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"
 
 
-def _taken(batches: list[Batch], size: int) -> int:
-    return size + len(batches) * PAGE // 2
+def _taken(batches: int, size: int) -> int:
+    return size + batches * PAGE // 2
 
 
 def _advanced(before: bytes, after: bytes) -> set[str]:

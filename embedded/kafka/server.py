@@ -27,17 +27,18 @@ def serve(data: Path, nodes: int, port: int) -> None:
     cluster = Cluster(data, nodes, port)
     try:
         cluster.start()
-        pids = ", ".join(str(pid) for pid in cluster.pids.values())
+        started = cluster.pids
+        pids = ", ".join(str(pid) for pid in started.values())
         print(f"kafka: ready at {cluster.bootstrap_servers}, Apache Kafka {VERSION}, pids {pids}", flush=True)
-        _watch(cluster)
+        _watch(cluster, set(started))
     except KeyboardInterrupt:
         pass
     finally:
         cluster.stop()
 
 
-def _watch(cluster: Cluster) -> None:
-    running = set(cluster.pids)
+def _watch(cluster: Cluster, running: set[int]) -> None:
+    """``running`` as it was told: one that has ended since is not to be missed."""
     while True:
         time.sleep(_LOOK)
         for ended in running - set(cluster.pids):

@@ -185,6 +185,7 @@ class Logs:
             # larger message still comes, alone.
             "fetch.message.max.bytes": 256 * 1024,
             "queued.max.messages.kbytes": 2 * 1024,
+            "fetch.queue.backoff.ms": 20,
             **client_options(self._kafka, "shadowlane-audit"),
         }
         return Consumer(options, logger=self._logger)

@@ -14,6 +14,7 @@ from shadowlane.processors.budget.amounts import Amount, Limits
 from shadowlane.processors.budget.book import SECONDS, Book, Entry, Span, Window
 from shadowlane.processors.kafka import producer_options
 from shadowlane.producers.following import Follower
+from shadowlane.producers.link import FENCED
 from shadowlane.producers.log import Log
 from shadowlane.schemas.codec import decode, encode, unpack
 from shadowlane.schemas.config import Kafka
@@ -25,6 +26,7 @@ SPANS: Mapping[str, Span] = {span: span for span in (*SECONDS, "rollout")}
 WHOLE_S = 30.0
 """A line younger than that is of use only to who has read all before it. The embedded broker shows a line whose
 predecessor is not there yet, if it ever does, after 10 s."""
+CLOSE_S = 1.0  # how long a producer may take to tell what it had not written
 READ_S = 0.05  # how long Kafka waits for more before it answers: calls wait for these lines
 STOPS_READ_S = 0.25
 """The same where nobody waits for each line: every fetch costs CPU, also of workers that have no budget."""
@@ -170,10 +172,17 @@ class Writer:
     def __init__(self, kafka: Kafka, lost: Callable[[Entry], None] = lambda entry: None) -> None:
         self._topics = kafka.topics
         self._lost = lost
-        self._producer = Producer({**producer_options(kafka, "shadowlane-budget"), "linger.ms": 0})
+        self._options = {**producer_options(kafka, "shadowlane-budget"), "linger.ms": 0}
+        self._producer = Producer(self._options)
+        self._fenced = False
 
     def budgets(self, entries: Iterable[Entry], now: float) -> None:
-        """Never waits. ``now``: Unix seconds."""
+        """Waits for nothing but the end of a producer of which Kafka takes nothing any more, and that ends at once.
+        ``now``: Unix seconds."""
+        if self._fenced:
+            self._producer.purge()
+            self._producer.flush(CLOSE_S)
+            self._producer, self._fenced = Producer(self._options), False
         for entry in entries:
             try:
                 self._producer.produce(
@@ -183,8 +192,10 @@ class Writer:
                     partition=0,
                     on_delivery=partial(self._told, entry),
                 )
-            except (BufferError, KafkaException) as exc:
+            except BufferError as exc:
                 self._not_taken(entry, str(exc))
+            except KafkaException as exc:
+                self._told(entry, exc.args[0], None)
         self._producer.poll(0)
 
     def forget(self, keys: Iterable[bytes]) -> None:
@@ -204,6 +215,7 @@ class Writer:
 
     def _told(self, entry: Entry, error: KafkaError | None, _: object) -> None:
         if error is not None:
+            self._fenced |= error.fatal() or error.code() in (KafkaError._FATAL, *FENCED)
             self._not_taken(entry, error.str())
 
     def _not_taken(self, entry: Entry, why: str) -> None:

@@ -21,7 +21,17 @@ FROM unpaired
 WHERE (rollout, epoch, pair_id) IN {keys:Array(Tuple(String, String, String))}
 """
 
-_SAME = ("output", "finish_reason", "error", "error_message", "status", "latency_ms", "ttft_ms", "model")
+_SAME = (
+    "output",
+    "finish_reason",
+    "error",
+    "error_message",
+    "status",
+    "latency_ms",
+    "ttft_ms",
+    "model",
+    "served_model",
+)
 _COUNTS = ("input_tokens", "output_tokens")
 
 
@@ -39,6 +49,7 @@ def half_of(row: Mapping[str, Any]) -> Response | None:
     if side is None or arm is None or len(row[f"{arm}_output"]) == KEPT_TEXT:
         return None
     values: dict[str, Any] = {name: row[f"{arm}_{name}"] for name in (*_SAME, *_COUNTS)}
+    values["output_bytes"], values["request_bytes"] = row[f"{arm}_bytes"] or 0, row["request_bytes"] or 0
     values["latency_ms"] = values["latency_ms"] or 0.0
     values |= {name: row[name] for name in ("request_id", "service", "route", "key", "stage", "traceparent")}
     values |= {

@@ -19,7 +19,7 @@ from shadowlane.processors.ingest.ready import Ready
 from shadowlane.processors.produce import Done, EnvelopeProducer, tell_each
 from shadowlane.processors.watch import Family, Waiting, figure, figures
 from shadowlane.processors.watch.writing import producer_figures, producer_waiting
-from shadowlane.producers.ledger import Drop, Key, Row
+from shadowlane.producers.ledger import FORGET_EVERY_S, Drop, Key, Row
 from shadowlane.producers.outflow import Outflow, Samples
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Settings
@@ -29,7 +29,6 @@ from shadowlane.schemas.topics import partition_of
 log = logging.getLogger("shadowlane.ingest")
 
 LEDGER_EVERY_S = 1.0
-FORGET_EVERY_S = 1800.0
 MIRRORED, REPEATED, SAMPLED_OUT, FAILED = "mirrored", "repeated", "sampled_out", "failed"
 """What became of a request, to whoever sent it. Failed: Kafka does not have it, or not all; send it again."""
 

@@ -108,6 +108,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
     pair.outcome, pair.reason = _outcome(match)
     pair.key = first.key or (shadow.key if shadow else "")
     pair.served_arm = arm
+    pair.request_bytes = first.request_bytes or (shadow.request_bytes if shadow else 0)
     pair.attributes = first.attributes or (shadow.attributes if shadow else {})
     pair.traceparent = first.traceparent
     if shadow:
@@ -119,6 +120,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.stable_model = stable.model
         pair.stable_served_model = stable.served_model
         pair.stable_output = stable.output
+        pair.stable_output_bytes = stable.output_bytes
         pair.stable_tool_calls = stable.tool_calls
         pair.stable_finish_reason = stable.finish_reason
         pair.stable_error = stable.error
@@ -132,6 +134,7 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.candidate_model = candidate.model
         pair.candidate_served_model = candidate.served_model
         pair.candidate_output = candidate.output
+        pair.candidate_output_bytes = candidate.output_bytes
         pair.candidate_tool_calls = candidate.tool_calls
         pair.candidate_finish_reason = candidate.finish_reason
         pair.candidate_error = candidate.error
@@ -142,7 +145,10 @@ def pair_of(match: Match, scored: Scored | None) -> Pair:
         pair.candidate_input_tokens = candidate.input_tokens
         pair.candidate_output_tokens = candidate.output_tokens
         pair.candidate_attempts = candidate.attempts
-    if rollout is None:  # it is for the ledger alone: what nobody compares is not kept either
+    if (
+        rollout is None
+    ):  # it is for the ledger alone: what nobody compares is not kept either, but for its size
+        pair.stable_output_bytes, pair.candidate_output_bytes = _sizes(pair)
         pair.stable_output = pair.candidate_output = ""
         pair.stable_tool_calls = pair.candidate_tool_calls = None
     if scored:
@@ -167,7 +173,7 @@ def to_score(match: Match) -> tuple[Any, Response, Response] | None:
 
 
 def shortened(pair: Pair) -> Pair:
-    """The pair without the request and with less text, its scores whole: for one too large for Kafka.
+    """The pair without the request and with less text, its scores and sizes whole: for one too large for Kafka.
 
     Always less than 1 MB, since an id is short (:mod:`shadowlane.schemas.codec`).
     """
@@ -176,15 +182,27 @@ def shortened(pair: Pair) -> Pair:
         for field in dataclasses.fields(pair)
         if isinstance(text := getattr(pair, field.name), str) and field.name not in ("pair_id", "request_id")
     }
+    stable_bytes, candidate_bytes = _sizes(pair)
     small = sum(len(name) + len(text) for name, text in pair.attributes.items()) <= KEPT_NAME
     return dataclasses.replace(
         pair,
         request=None,
+        request_bytes=pair.request_bytes or (0 if pair.request is None else len(orjson.dumps(pair.request))),
+        stable_output_bytes=stable_bytes,
+        candidate_output_bytes=candidate_bytes,
         stable_tool_calls=None,
         candidate_tool_calls=None,
         attributes=pair.attributes if small else {},
         left_out=[],
         **texts,
+    )
+
+
+def _sizes(pair: Pair) -> tuple[int, int]:
+    """Of both outputs, in bytes, before anything is taken from them."""
+    return (
+        pair.stable_output_bytes or len(pair.stable_output.encode()),
+        pair.candidate_output_bytes or len(pair.candidate_output.encode()),
     )
 
 

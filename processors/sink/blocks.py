@@ -1,6 +1,6 @@
 """What goes into one insert: the messages of one partition, from one offset to another. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
@@ -11,6 +11,9 @@ Partition = tuple[str, int]
 
 PROMISE_S = 60.0
 """How long a block waits for the last message that was promised, seconds: it may be gone from the log."""
+
+BEHIND_S = 5.0
+"""How long a block waits while its partition has more to read, seconds: the larger an insert, the less it costs."""
 
 
 @dataclass(slots=True)
@@ -107,16 +110,23 @@ class Blocks:
             self._seal(partition)
         self._bound()
 
-    def due(self, now: float, *, everything: bool = False) -> list[Block]:
+    def due(
+        self, now: float, *, more: Callable[[Partition], bool] = lambda _: False, everything: bool = False
+    ) -> list[Block]:
         """The blocks to insert now, of each partition in the order of their offsets; they are no longer here.
 
-        ``everything`` (at a stop) takes those too that could still grow, but for a promised one that is not
-        complete: the next owner repeats it.
+        ``more`` says whether a partition has much more to read already: its block then waits until it is full, or
+        for five seconds. ``everything`` (at a stop) takes those too that could still grow, but for a promised one
+        that is not complete: the next owner repeats it.
         """
         for partition, block in list(self._open.items()):
-            promised = partition in self._promised
-            wait = PROMISE_S if promised else self._limits.max_wait_s
-            if now - block.since >= wait or (everything and not promised):
+            promised, age = partition in self._promised, now - block.since
+            if promised:
+                ends = age >= PROMISE_S
+            else:
+                old = age >= self._limits.max_wait_s and (age >= BEHIND_S or not more(partition))
+                ends = old or everything
+            if ends:
                 self._seal(partition)
         due, self._sealed = self._sealed, []
         return due

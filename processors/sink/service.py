@@ -39,6 +39,8 @@ log = logging.getLogger("shadowlane.sink")
 START_S = 30.0  # how long a start waits for ClickHouse
 INSERT_S = 60  # how long one insert may take; then it is sent again under the same token
 READ_S = 0.1  # the longest wait for messages
+READ_MIN_S = 0.005  # the shortest, while a block that is old enough waits for more of its partition
+MORE = 5  # messages: of these alone, a block does not wait
 READ_MESSAGES = 100  # at once; each may be an envelope of 256 KB, or more
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 5.0  # at the most so much later does it go on
 BURY_S = 30.0
@@ -108,7 +110,7 @@ class Sink:
         """Until it is stopped."""
         kafka = self._settings.kafka
         group = f"{kafka.topic_prefix}-sink"
-        self._producer = producer = EnvelopeProducer(kafka, self._settings.envelope, "shadowlane-sink")
+        self._producer = self._new_producer()
         self._consumer = Consumer(consumer_options(kafka, "shadowlane-sink", group))
         self._consumer.subscribe(
             list(reads("sink", kafka)),
@@ -124,8 +126,11 @@ class Sink:
             self._write_due(everything=True)
         finally:
             self._consumer.close()
-            producer.close(BURY_S)
+            self._producer.close(BURY_S)
             log.info("sink stopped: %s", self.progress)
+
+    def _new_producer(self) -> EnvelopeProducer:
+        return EnvelopeProducer(self._settings.kafka, self._settings.envelope, "shadowlane-sink")
 
     def _unready(self) -> list[str]:
         reasons = [] if self._joined else ["it has not joined its consumer group"]
@@ -151,7 +156,8 @@ class Sink:
     def _read(self) -> None:
         self._turning.turn()
         wait = self._blocks.wait(time.monotonic())
-        for message in self._consumer.consume(READ_MESSAGES, READ_S if wait is None else min(READ_S, wait)):
+        timeout = READ_S if wait is None else max(READ_MIN_S, min(READ_S, wait))
+        for message in self._consumer.consume(READ_MESSAGES, timeout):
             self._take(message)
 
     def _take(self, message: Message) -> None:
@@ -167,7 +173,7 @@ class Sink:
         self._blocks.add((topic, partition), offset, message.value(), time.monotonic(), stamp_of(message))
 
     def _write_due(self, *, everything: bool = False) -> None:
-        self._due = self._blocks.due(time.monotonic(), everything=everything)
+        self._due = self._blocks.due(time.monotonic(), more=self._more, everything=everything)
         # Once it gives up, at a stop, it must write nothing more: a later block of the same partition would
         # commit past the one that was not written.
         while self._due and not self._gave_up:
@@ -177,6 +183,13 @@ class Sink:
             if self._written(block):
                 self._commit(block, block.last + 1)
             self._writing = None
+
+    def _more(self, partition: Partition) -> bool:
+        """Whether the last fetch knew of more messages than those that were read. Asks nobody."""
+        place = TopicPartition(*partition)
+        _, end = self._consumer.get_watermark_offsets(place, cached=True)
+        (place,) = self._consumer.position([place])
+        return place.offset >= 0 and end - place.offset >= MORE
 
     def _written(self, block: Block) -> bool:
         """Writes the block, however long it takes; False where it is not ours any more, or gives up."""
@@ -266,12 +279,16 @@ class Sink:
             if error is not None:
                 errors.append(error)
 
-        assert self._producer is not None
+        producer = self._producer
+        assert producer is not None
         for letter in letters:
             key = letter.request_id or letter.dead_letter_id
-            self._producer.send(topic, partition_of(key, self._partitions[topic]), encode(letter), done)
-        remaining = self._producer.flush(BURY_S)
+            producer.send(topic, partition_of(key, self._partitions[topic]), encode(letter), done)
+        remaining = producer.flush(BURY_S)
         if errors or remaining:
+            # The block, and all of them, come again. Kafka may take nothing any more from this producer.
+            producer.close(0.0)
+            self._producer = self._new_producer()
             raise BrokerError(f"{len(errors) + remaining} dead letters are not written: {errors[:1]}")
 
 

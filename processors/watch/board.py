@@ -50,15 +50,16 @@ class Loop:
 class Board:
     """Where a component says how it is. Written by its own threads, read by those that serve and watch.
 
-    ``unready``, ``figures``, ``doing`` and ``waiting`` may be called from any thread at any time, also before the
-    component runs. What they give is for everybody to see: sentences and numbers of ours, no text from traffic,
-    Kafka or the store.
+    ``unready``, ``figures``, ``doing``, ``notes`` and ``waiting`` may be called from any thread at any time, also
+    before the component runs. What they give is for everybody to see: sentences and numbers of ours, no text from
+    traffic, Kafka or the store; of a stop, what the person who made it wrote.
 
     Args:
         component: as in ``shadowlane run COMPONENT``.
         unready: why it can't do its work now; empty where it can.
         figures: its metrics.
         doing: what is going on, in a few words.
+        notes: what is not as usual, a sentence each.
         waiting: what it waits for now, and why.
     """
 
@@ -69,6 +70,7 @@ class Board:
         unready: Callable[[], list[str]],
         figures: Callable[[], Iterable[Family]],
         doing: Callable[[], str] = str,
+        notes: Callable[[], list[str]] = list,
         waiting: Callable[[], Waiting] = dict,
     ) -> None:
         self.component = component
@@ -77,6 +79,7 @@ class Board:
         self.unready = unready
         self.figures = figures
         self.doing = doing
+        self.notes = notes
         self.waiting = waiting
         self.waits = Waits()
         self.pace: Callable[[], Pace | None] = lambda: None
@@ -105,6 +108,7 @@ class Board:
             "alive": not hung,
             "hung": hung,
             "doing": self.doing(),
+            "notes": self.notes(),
             "waits": [asdict(wait) for wait in self.lasting()],
             "pace": asdict(pace) if pace else None,
             "seconds_since_turn": ages,

@@ -18,7 +18,10 @@ from shadowlane.processors.worker import chat, retry
 from shadowlane.processors.worker.ahead import Asking, Ending
 from shadowlane.processors.worker.calling import called
 from shadowlane.processors.worker.deadline import Deadlines, StoppedError
-from shadowlane.processors.worker.gate import FREE, Gate, Guarded
+from shadowlane.processors.worker.gate import Gate
+from shadowlane.processors.worker.guarded import FREE, Guarded
+from shadowlane.processors.worker.places import Places, Seat
+from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.rejected import Rejections
 from shadowlane.processors.worker.room import Room, Share
@@ -47,12 +50,15 @@ class Caller:
         on_attempt: Callable[[], None] = lambda: None,
         gate: Gate | None = None,
         elsewhere: Callable[[], int] = lambda: 0,
+        places: Places | None = None,
     ) -> None:
         """Within a running event loop. Without a gate every call may be made.
 
-        ``elsewhere`` is how many bytes of ``worker.max_bytes`` are taken by answers that were handed on.
+        ``elsewhere`` is how many bytes of ``worker.max_bytes`` are taken by answers that were handed on. ``places`` are
+        those of the tasks that ask; who waits for a limit leaves its own.
         """
         self._gate = gate
+        self._places = places or Places(worker.concurrency, Progress())
         self.room = Room(worker.max_bytes * 3 // 4, elsewhere)
         self._backoff = retry.Backoff.of(worker)
         self._on_attempt = on_attempt
@@ -102,11 +108,18 @@ class Caller:
             while True:
                 if rejections.known:
                     await rejections.before(question)
-                if gate is not None and guarded is not None and not (gate.open and guarded.calm):
-                    admitted = await gate.admit(guarded, question)
+                if (
+                    gate is not None
+                    and guarded is not None
+                    and (not (gate.open and guarded.calm) or number > 1)
+                ):
+                    seat = Seat(self._places, room, share)
+                    admitted = await gate.admit(guarded, question, seat, again=number > 1)
                     if isinstance(admitted, Attempt):
                         return partial(question.answered, admitted, number - 1)
                     admission = admitted
+                    if rejections.known:  # by now
+                        rejections.now(question)
                 self._on_attempt()
                 attempt, started = Attempt(), time.perf_counter()
                 reply, body, unread = None, b"", False
@@ -172,10 +185,10 @@ class Caller:
                 if wait is None:
                     return partial(question.answered, attempt, number)
                 number += 1
-                if gate is None:
+                if gate is None or guarded is None:
                     await asyncio.sleep(wait)
                 else:
-                    await gate.pause(question.response.rollout, wait)
+                    await gate.pause(guarded, Seat(self._places, room, share), wait)
         finally:
             room.leave(share)
 

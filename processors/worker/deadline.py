@@ -5,12 +5,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+STOOD_STILL_S = 1.0
+"""A timer that is so late says that this process stood still (stopped, swapped out, its machine paused)."""
+
 
 class Deadlines:
     """For what may all take as long: whoever began first is late first, so the timer waits for that one alone.
 
     ``with deadlines.within():`` cancels the task that is in it after ``seconds``, and raises TimeoutError in place of
-    the cancellation, as :func:`asyncio.timeout` does.
+    the cancellation, as :func:`asyncio.timeout` does. Time in which the process stood still is not held against what
+    was open, once: its answer may have come meanwhile, and lie there unread.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -45,6 +49,9 @@ class Deadlines:
 
     def _end_late(self) -> None:
         now = self._loop.time()
+        if self._timer is not None and (still := now - self._timer.when()) >= STOOD_STILL_S:
+            for one in self.open:
+                one.stood_still(now, still)
         while (first := next(iter(self.open), None)) is not None and first.ends <= now:
             del self.open[first]
             first.expire()
@@ -56,13 +63,19 @@ class StoppedError(Exception):
 
 
 class _Within:
-    __slots__ = ("_cancelling", "_deadlines", "_end", "_task", "ends", "what")
+    __slots__ = ("_cancelling", "_deadlines", "_end", "_forgiven", "_task", "ends", "what")
 
     def __init__(self, deadlines: Deadlines, what: object) -> None:
         self._deadlines = deadlines
         self._end: type[Exception] | None = None  # what to raise in place of the cancellation that is ours
+        self._forgiven = False
         self.ends = 0.0
         self.what = what
+
+    def stood_still(self, now: float, seconds: float) -> None:
+        if not self._forgiven:
+            self._forgiven = True
+            self.ends = max(self.ends + seconds, now + STOOD_STILL_S)
 
     def expire(self) -> None:
         self._end = TimeoutError

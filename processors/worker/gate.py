@@ -1,5 +1,6 @@
 """Whether a call may be made now: nobody stopped it, its budget has enough, its provider lets itself be asked, and its
-target answers. What may not is a response that says why, and the pair abstains.
+target answers. What may not is a response that says why, and the pair abstains. What only has to wait does so in its
+target's line, without the place that others could use meanwhile (decision 0021).
 
 Nothing here is looked at before the topics of stops and budgets were read to their end: until then no call is made.
 """
@@ -8,22 +9,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import aiohttp
 
 from shadowlane import metrics
 from shadowlane.processors.budget.amounts import NOTHING, Amount
-from shadowlane.processors.budget.book import Entry, Window
+from shadowlane.processors.budget.book import Entry
 from shadowlane.processors.budget.log import Lines, Stops, Writer, follow_budgets, follow_stops
 from shadowlane.processors.budget.purse import Exhausted, Later, Purse, Reservation
 from shadowlane.processors.watch.figures import Family, figures
-from shadowlane.processors.worker.breaker import Breaker, BreakerSettings
+from shadowlane.processors.watch.waits import Waiting
 from shadowlane.processors.worker.costs import limits_of, most_of, spent_by
-from shadowlane.processors.worker.pace import Pace
+from shadowlane.processors.worker.deadline import Deadlines, StoppedError
+from shadowlane.processors.worker.guarded import FREE, Admission, Guarded, Targets
+from shadowlane.processors.worker.places import Seat
 from shadowlane.processors.worker.question import Attempt, Question
-from shadowlane.schemas.config import Price, Rollout, Settings
+from shadowlane.processors.worker.switch import Switch
+from shadowlane.processors.worker.windows import Windows
+from shadowlane.schemas.config import Rollout, Settings
 from shadowlane.schemas.events import Failure
 
 log = logging.getLogger("shadowlane.worker")
@@ -31,52 +35,10 @@ log = logging.getLogger("shadowlane.worker")
 LOOK_S = 0.2  # how often the file is looked for, and who waits looks again
 WAKE_S = 0.02  # how soon they do once a call has settled what it cost
 CLOSE_S = 2.0  # how long an end waits for Kafka
-SEEN_EVERY = 50  # calls
+WAITS = 0.5  # of the time for which pairing has the other half: a request waits no longer for a limit
 REPORT_S = 60.0  # how often what was spent is said
+BUDGET = "its budget"
 DEAD = frozenset({Failure.TIMEOUT, Failure.CONNECTION})
-
-
-class Guarded:
-    """What is known of one target: of an arm of a rollout."""
-
-    def __init__(self, rollout: Rollout, arm: str, model: str, prices: Mapping[str, Price]) -> None:
-        self.rollout = rollout
-        self.arm = arm
-        self.epoch = rollout.epoch
-        self.price = prices.get(model)
-        self.limits = limits_of(rollout)
-        self.pace = Pace()
-        self.breaker = Breaker(BreakerSettings())
-        self.calm = not self.limits
-        """Whether there is nothing to be looked at before a call: nearly always, and it costs nothing then."""
-        self._unseen = 0
-
-    def looks(self, attempt: Attempt) -> bool:
-        """Whether what became of a call is looked at: of calls that go well, while all is calm, one in so many, for
-        the headers that its provider may send."""
-        self._unseen -= 1
-        if self.calm and attempt.failure is None and self._unseen > 0:
-            return False
-        self._unseen = SEEN_EVERY
-        return True
-
-    def settle(self, now: float) -> None:
-        """What was looked at has changed."""
-        self.calm = not self.limits and self.pace.calm(now) and self.breaker.calm
-
-
-class Admission:
-    """A call that may be made, and what was reserved for it."""
-
-    __slots__ = ("most", "reservation", "tries")
-
-    def __init__(self, reservation: Reservation | None, most: Amount, *, tries: bool = False) -> None:
-        self.reservation = reservation
-        self.most = most
-        self.tries = tries  # whether its target, which does not answer, does again
-
-
-FREE = Admission(None, NOTHING)
 
 
 class Gate:
@@ -92,19 +54,21 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._abort = abort
         self._changed = asyncio.Event()
+        self._waits = Deadlines(settings.pairing.wait_s * WAITS)
         self._waiters = 0
         self._waking = False
-        self._stops = Stops(lambda: self._tell(self._stopped))
+        stops = Stops(lambda: self._tell(self._stopped))
+        self._switch = Switch(stops, settings.worker.stop_file)
+        self.stopped = self._switch.stopped
         self._lines = Lines(lambda: self._tell(self._changed.set))
+        self._windows = Windows(settings.rollouts, self._lines)
         self._purse = Purse(worker, self._lines.book)
         kafka = settings.kafka
         self._writer = Writer(kafka, self._lost)
-        self._followers = [follow_stops(kafka, self._stops)]
+        self._followers = [follow_stops(kafka, stops)]
         if any(limits_of(rollout) for rollout in settings.rollouts):
             self._followers.append(follow_budgets(kafka, self._lines))
-        self._guarded: dict[int, Guarded] = {}  # by id() of the target, which lives as long as the worker
-        self._file = Path(settings.worker.stop_file) if settings.worker.stop_file else None
-        self._file_says: str | None = None
+        self._targets = Targets(settings.prices)
         self.open = False
         """Whether nobody stops any calls, and that is known."""
         self._ready = False
@@ -131,108 +95,151 @@ class Gate:
         for each in self._followers:
             await asyncio.to_thread(each.stop, CLOSE_S)
 
-    def stopped(self, rollout: str) -> str:
-        """Who stops this rollout's calls, and why; ``""`` where nobody does."""
-        if self._file_says is not None:
-            return f"stopped by the file {self._file}" + (f": {self._file_says}" if self._file_says else "")
-        stop = self._stops.of(rollout)
-        if stop is None:
-            return ""
-        return f"stopped by {stop.by or 'somebody'}" + (f": {stop.why}" if stop.why else "")
-
     def told(self) -> Iterator[str]:
-        """What is not as usual, for people."""
+        """What is not as usual, for people. From any thread."""
         if not self._ready:
             yield "no call is made before the stops and the budgets are read"
-        for rollout in self._settings.rollouts:
-            if why := self.stopped(rollout.name):
-                yield f"calls of rollout {rollout.name} are {why}"
-        for guarded in list(self._guarded.values()):
-            whose = f"the {guarded.arm} version of rollout {guarded.rollout.name}"
-            if not guarded.breaker.closed():
-                yield f"{whose} does not answer, and is asked now and then"
-            if (wait := guarded.pace.wait(time.monotonic())) > 0:
-                yield f"{whose} takes no calls for {wait:.0f} s"
+        yield from self._switch.told()
+        yield from self._windows.told(time.time())
+        yield from self._targets.told(time.monotonic())
+
+    def budgets(self) -> Iterator[str]:
+        """Of each rollout that has one, how much of it is taken, by all workers. From any thread."""
+        return self._windows.budgets(time.time())
+
+    def waiting(self) -> Waiting:
+        """From any thread."""
+        waiting = "; ".join(filter(None, (each.waiting() for each in self._targets)))
+        return {"a limit": waiting} if waiting else {}
 
     def figures(self) -> Iterator[Family]:
         """From any thread."""
-        now, guarded = time.monotonic(), list(self._guarded.values())
         stopped = {r.name: float(bool(self.stopped(r.name))) for r in self._settings.rollouts}
         yield figures(metrics.WORKER_STOPPED, stopped)
-        yield figures(metrics.WORKER_BUDGET, self._taken(time.time()))
-        yield figures(
-            metrics.WORKER_CIRCUIT, {(g.rollout.name, g.arm): float(not g.breaker.closed()) for g in guarded}
-        )
-        yield figures(metrics.WORKER_PACED, {(g.rollout.name, g.arm): g.pace.wait(now) for g in guarded})
-
-    def _taken(self, now: float) -> dict[tuple[str, str], float]:
-        found = {}
-        with self._lines.lock:
-            for rollout in self._settings.rollouts:
-                for span, limits in limits_of(rollout).items():
-                    window = Window.at(rollout.name, rollout.epoch, span, now)
-                    found[rollout.name, str(span)] = limits.share(self._lines.book.taken(window))
-        return found
+        yield figures(metrics.WORKER_BUDGET, self._windows.shares(time.time()))
+        yield from self._targets.figures(time.monotonic())
 
     def guarded(self, rollout: Rollout, question: Question) -> Guarded:
-        found = self._guarded.get(id(question.target))
-        if found is None:
-            target = question.target
-            # The stable version, asked again for noise, is the one that is asked where the candidate serves.
-            known = (
-                g for g in self._guarded.values() if (g.rollout.name, g.arm) == (rollout.name, target.arm)
-            )
-            found = next(known, None) or Guarded(
-                rollout, target.arm.value, target.version.model, self._settings.prices
-            )
-            self._guarded[id(target)] = found
-        return found
+        return self._targets.of(rollout, question.target)
 
-    async def admit(self, guarded: Guarded, question: Question) -> Admission | Attempt:
-        """Waits where waiting helps; an attempt that failed says why there is no call."""
-        name = guarded.rollout.name
-        while True:
-            if not self._ready:
-                await self._wait(LOOK_S)
-                continue
-            if why := self.stopped(name):
-                return Attempt(failure=Failure.STOPPED, message=f"calls are {why}")
-            now = time.monotonic()
-            if (wait := guarded.pace.wait(now)) > 0:
+    async def admit(
+        self, guarded: Guarded, question: Question, seat: Seat, *, again: bool = False
+    ) -> Admission | Attempt:
+        """Waits where waiting helps, its seat left meanwhile; an attempt that failed says why there is no call.
+
+        Who is admitted has its seat. ``again``: it was asked before, and goes before those who were not.
+        """
+        while not self._ready:  # nobody could go on
+            await self._wait(LOOK_S)
+        if not (guarded.line or seat.left):
+            found = self._now(guarded, question, again=again)
+            if isinstance(found, Admission | Attempt):
+                return found
+        try:
+            with self._waits.within(question):
+                return await self._in_turn(guarded, question, seat, again=again)
+        except StoppedError:
+            return self._not_asked(guarded)
+        except TimeoutError:
+            return self._not_asked(guarded, f"{self._waits.seconds:g} s, half as long as pairing waits")
+
+    async def _in_turn(
+        self, guarded: Guarded, question: Question, seat: Seat, *, again: bool
+    ) -> Admission | Attempt:
+        self._leave(seat)
+        if not await guarded.line.first(again=again):
+            return self._not_asked(guarded, "until there were more than worker.max_bytes has room for")
+        try:
+            while True:
+                wait = self._wait_of(guarded, again=again)
+                if not wait:
+                    await seat.again()
+                    found = self._now(guarded, question, again=again)
+                    if isinstance(found, Admission | Attempt):
+                        return found
+                    wait = found
+                self._leave(seat)
                 await self._wait(min(wait, LOOK_S))
-                continue
-            admission = FREE
-            if guarded.limits:
-                most = most_of(question, guarded.rollout.budget, guarded.price)
-                unix = time.time()
-                answer: Reservation | Exhausted | Later = Later()
-                with self._lines.lock:
-                    if self._lines.whole:
-                        answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, unix)
-                if isinstance(answer, Exhausted):
-                    return Attempt(failure=Failure.OVER_BUDGET, message=f"the budget: {answer.why}")
-                if isinstance(answer, Later):
-                    self._writer.budgets(answer.entries, unix)
-                    await self._wait(LOOK_S)
-                    continue
-                admission = Admission(answer, most)
-            tries = not guarded.breaker.closed()
-            if not guarded.breaker.passes(now):
-                self._settle(admission, NOTHING)
-                return Attempt(
-                    failure=Failure.CIRCUIT_OPEN,
-                    message="it did not answer for a while: it is asked now and then",
-                )
-            guarded.pace.made(now)
-            if tries:
-                admission = Admission(admission.reservation, admission.most, tries=True)
-            return admission
+        finally:
+            guarded.line.go()
 
-    async def pause(self, rollout: str, seconds: float) -> None:
-        """Between two attempts: so long, or until the rollout's calls are stopped."""
+    def _wait_of(self, guarded: Guarded, *, again: bool) -> float:
+        """Seconds to the next look, where a stop, a budget and a breaker have no say; 0 where it may go on."""
+        if self.stopped(guarded.rollout.name):
+            return 0.0
+        wait = guarded.pace.wait(time.monotonic())
+        if wait > 0:
+            guarded.waits_for = "its provider's limit"
+        elif not again and guarded.pausing >= self._settings.worker.concurrency:
+            guarded.waits_for, wait = "others that are tried again", LOOK_S
+        return wait
+
+    def _now(self, guarded: Guarded, question: Question, *, again: bool) -> Admission | Attempt | float:
+        """A call may be made, or never, or in so many seconds one looks again."""
+        name = guarded.rollout.name
+        if self.stopped(name):
+            return self._not_asked(guarded)
+        if wait := self._wait_of(guarded, again=again):
+            return wait
+        now, admission = time.monotonic(), FREE
+        if guarded.limits:
+            most = most_of(question, guarded.rollout.budget, guarded.price)
+            unix = time.time()
+            answer: Reservation | Exhausted | Later = Later()
+            with self._lines.lock:
+                if self._lines.whole:
+                    answer = self._purse.reserve(name, guarded.epoch, guarded.limits, most, unix)
+            if isinstance(answer, Exhausted):
+                self._windows.refused(answer)
+                return Attempt(failure=Failure.OVER_BUDGET, message=f"the budget: {answer.why}")
+            if isinstance(answer, Later):
+                self._writer.budgets(answer.entries, unix)
+                guarded.waits_for = BUDGET
+                return LOOK_S
+            admission = Admission(answer, most)
+        tries = not guarded.breaker.closed()
+        if not guarded.breaker.passes(now):
+            self._settle(admission, NOTHING)
+            return Attempt(
+                failure=Failure.CIRCUIT_OPEN,
+                message="it did not answer for a while: it is asked now and then",
+            )
+        guarded.pace.made(now)
+        return Admission(admission.reservation, admission.most, tries=True) if tries else admission
+
+    def _not_asked(self, guarded: Guarded, waited: str = "") -> Attempt:
+        """It was stopped, or has waited as long as it may."""
+        if why := self.stopped(guarded.rollout.name):
+            return Attempt(failure=Failure.STOPPED, message=f"calls are {why}")
+        failure = Failure.OVER_BUDGET if guarded.waits_for == BUDGET else Failure.THROTTLED
+        return Attempt(failure=failure, message=f"it waited for {guarded.waits_for} {waited}")
+
+    def _leave(self, seat: Seat) -> None:
+        """Where more wait than there is room for, another one must go; it keeps its seat where nobody could use it."""
+        if seat.left:
+            return
+        if seat.crowded:
+            longest = max(self._targets, key=lambda each: len(each.line))
+            if len(self._settings.rollouts) == 1 or not longest.line.send_away():
+                return
+        seat.leave()
+
+    async def pause(self, guarded: Guarded, seat: Seat, seconds: float) -> None:
+        """Between two attempts: so long, or until the rollout's calls are stopped. Where its target takes no calls
+        anyway, the line is where it waits."""
+        if guarded.pace.wait(time.monotonic()) > 0:
+            return
+        if guarded.pausing < self._settings.worker.concurrency:  # who fails is not asked the more for it
+            self._leave(seat)
+        left = seat.left
+        guarded.pausing += left
+        guarded.calm = False
         ends = self._loop.time() + seconds
-        while (left := ends - self._loop.time()) > 0 and not self.stopped(rollout):
-            await self._wait(left)
+        try:
+            while (wait := ends - self._loop.time()) > 0 and not self.stopped(guarded.rollout.name):
+                await self._wait(wait)
+        finally:
+            guarded.pausing -= left
 
     def after(
         self,
@@ -282,8 +289,9 @@ class Gate:
             self._purse.lost(entry)
 
     def _stopped(self) -> None:
-        self.open = self._ready and self._file_says is None and not self._stops.all()
+        self.open = self._ready and not self._switch.any()
         self._changed.set()
+        self._waits.stop(lambda question: bool(self.stopped(question.response.rollout)))
         self._abort()
 
     def _tell(self, function: Callable[[], object]) -> None:
@@ -313,11 +321,7 @@ class Gate:
 
     async def _look(self) -> None:
         """The file first: no call may be made before it was looked for."""
-        says = await asyncio.to_thread(said_in, self._file) if self._file else None
-        if says != self._file_says:
-            self._file_says = says
-            what = "is gone: calls go on" if says is None else "is there: calls are stopped"
-            log.warning("the file %s %s", self._file, what)
+        if await self._switch.look():
             self._stopped()
         if not self._ready and all(each.ready.is_set() for each in self._followers):
             self._ready = True
@@ -331,14 +335,3 @@ class Gate:
                 lines = self._purse.report(now)
             self._writer.budgets(lines, now)
             self._writer.forget(over)
-
-
-def said_in(file: Path | None) -> str | None:
-    """The first line of a file that stops all calls by being there; None where it is not."""
-    try:
-        with open(file or "", encoding="utf-8", errors="replace") as opened:
-            return " ".join(opened.readline(500).split())
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return "it can't be read"  # it is there

@@ -45,6 +45,8 @@ class Offsets:
         self._assigned: dict[int, Assignment] = {}
         self.records = 0
         self.bytes = 0
+        self.messages = 0
+        """Those that can't be committed, finished or not."""
 
     def assign(self, partition: int) -> None:
         """The partition is this worker's from here on, with nothing begun."""
@@ -56,6 +58,7 @@ class Offsets:
         assignment = self._assigned.pop(partition, None)
         if assignment is not None:
             assignment.owned = False
+            self.messages -= len(assignment.pending)
             self.records -= sum(t.records for t in assignment.pending)
             self.bytes -= sum(t.records * t.record_bytes for t in assignment.pending)
 
@@ -73,6 +76,7 @@ class Offsets:
             raise ValueError(f"partition {partition}: offset {offset} after {highest}")
         ticket = Ticket(assignment, offset, records, size // max(1, records))
         assignment.pending.append(ticket)
+        self.messages += 1
         self.records += records
         self.bytes += records * ticket.record_bytes
         self._advance(assignment)
@@ -114,7 +118,7 @@ class Offsets:
         if partition in self._assigned:
             self._assigned[partition].committed = None
 
-    @staticmethod
-    def _advance(assignment: Assignment) -> None:
+    def _advance(self, assignment: Assignment) -> None:
         while assignment.pending and assignment.pending[0].records == 0:
             assignment.position = assignment.pending.popleft().offset + 1
+            self.messages -= 1

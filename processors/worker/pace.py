@@ -46,16 +46,22 @@ class Pace:
         self._limit: int | None = None  # of them from one reset to the next, as far as it is known
         self._resets = 0.0
         self._period = 0.0  # the longest time that a reset was away
+        self._finds_out = False  # whether a call was made to hear what remains, after a reset
 
     def learn(self, headers: Mapping[str, str], in_flight: int, now: float, unix: float) -> None:
         """From an answer's headers. ``in_flight``: calls under way, which take of what remains."""
+        said = False
         for remaining, limit, reset in _CALLS:
             if (found := _found(headers, remaining, reset, unix)) is not None:
+                said = True
                 left, wait = found
                 most = _number(headers.get(limit, ""))
                 self._limit = None if most is None else int(most)
                 self._resets, self._period = now + wait, max(wait, self._period)
                 self._count(int(left) - in_flight)
+        if self._finds_out and not said:
+            self._left = None  # some say what remains only where they refuse
+        self._finds_out = False
         for remaining, reset in _TOKENS:
             found = _found(headers, remaining, reset, unix)
             if found is not None and found[0] <= 0:
@@ -83,6 +89,7 @@ class Pace:
             return
         if now >= self._resets:
             # As many again as the limit says; without one this call finds out, and the others wait for its answer.
+            self._finds_out = self._limit is None
             self._count(1 if self._limit is None else self._limit)
             self._resets = now + self._period
         if self._left is not None:

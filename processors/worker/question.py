@@ -102,6 +102,7 @@ class Question:
         if refused is not None:
             if request.without_content:  # hashed: to be compared with other requests, and never asked
                 response.request, response.served_fingerprint = request.body, ""
+                response.request_bytes = request.body_bytes
             attempt = Attempt(failure=refused[0], message=refused[1])
             return cls(target, protocol, b"", response, target.url, attempt)
         if protocol == chat.CONVERSE:  # which has the model in its address

@@ -30,6 +30,7 @@ WAIT_MS = 100  # fifty empty fetches a second were half of an idle worker's CPU
 COMMIT_S = 1.0
 FULL_S = 0.5  # how long reading waits for room before it pauses the partitions: resuming fetches them again
 BATCH = 256  # lines
+MESSAGES = 100_000  # that may lie behind one that is not finished: 150 bytes each
 
 
 class Work(NamedTuple):
@@ -54,7 +55,8 @@ class Reader:
     """A member of the workers' consumer group.
 
     ``hand`` gets the lines that were read, ``failed`` the error that ended the thread; both are called in
-    the reader's thread and must not block. ``held`` says that reading should wait for another reason.
+    the reader's thread and must not block. ``held`` says that reading should wait for another reason; ``aside`` how
+    many of the records that were read count for nothing, but by their bytes.
     A partition that is taken away is committed up to its finished prefix, and then forgotten.
     """
 
@@ -67,11 +69,13 @@ class Reader:
         hand: Callable[[list[Work]], None],
         failed: Callable[[Exception], None],
         held: Callable[[], bool] = lambda: False,
+        aside: Callable[[], int] = lambda: 0,
         turning: Loop | None = None,
     ) -> None:
         self._topic = kafka.topics.requests
         self._options = consumer_options(kafka, "shadowlane-worker", group, WAIT_MS)
-        self._limits, self._hand, self._failed, self._held = limits, hand, failed, held
+        self._limits, self._hand, self._failed = limits, hand, failed
+        self._held, self._aside = held, aside
         self._turning = turning or Loop("reader", 0.0)
         self.joined = threading.Event()
         """Set while the group has given this member its partitions, be they none."""
@@ -139,7 +143,8 @@ class Reader:
     def _full(self) -> bool:
         return (
             not self._reading.is_set()
-            or self._offsets.records >= self._limits.records
+            or self._offsets.records - self._aside() >= self._limits.records
+            or self._offsets.messages >= MESSAGES
             or self._offsets.bytes >= self._limits.bytes
             or self._held()
         )

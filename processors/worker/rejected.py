@@ -42,6 +42,11 @@ class Rejections:
         if (target := self._targets.get(_key(question))) is not None and target.rules:
             await target.before(question)
 
+    def now(self, question: Question) -> None:
+        """The same without waiting for anybody: after a wait for something else."""
+        if (target := self._targets.get(_key(question))) is not None:
+            target.now(question)
+
     def after(self, question: Question, attempt: Attempt, body: bytes) -> bool:
         """What became of a call: where its status is one of ``STATUSES``, and where any are known. ``body`` is the
         answer's. Where it was refused for a parameter, the attempt says so from here on.
@@ -96,6 +101,9 @@ class _OfTarget:
     async def before(self, question: Question) -> None:
         if self._finder is not None and self._finder is not question:
             await self._wait()
+        self.now(question)
+
+    def now(self, question: Question) -> None:
         _count(self.asked_without, leave_out(question, self.rules) or ())
 
     async def _wait(self) -> None:

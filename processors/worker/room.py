@@ -13,6 +13,10 @@ FIRST = 2**16  # bytes of an answer, before there is one
 LEAST = 4096
 FADE = 64  # calls in which what is expected falls by two thirds, where answers have become small
 AGAIN_S = 0.1  # how often is looked again at what others hold, while someone waits
+TASK = 8192  # bytes of a call that waits, beside its question
+RESTING = 2
+"""How often the body of a question is there while its call waits for something else: as it came, and as it is sent."""
+RESTS = 4  # one of so many parts is for them
 COPIES = 4
 """How often a body is there at most: as it came, in one piece, as it was read, and as it is written on. Measured: a
 process grew by less than that."""
@@ -21,12 +25,13 @@ process grew by less than that."""
 class Share:
     """What one call holds."""
 
-    __slots__ = ("answer", "holds", "question", "received", "waited_s", "wants", "woken")
+    __slots__ = ("answer", "holds", "question", "received", "rests", "waited_s", "wants", "woken")
 
     def __init__(self, question: int) -> None:
         self.question = question  # its bytes
         self.answer = 0  # bytes of an answer that it has room for
         self.holds = 0
+        self.rests = False  # it waits for something else than room
         self.received = 0  # bytes of the last answer, for what is expected of the next ones
         self.wants = 0
         self.woken: asyncio.Future[None] | None = None
@@ -44,6 +49,8 @@ class Room:
     def __init__(self, limit: int, elsewhere: Callable[[], int] = lambda: 0) -> None:
         self._limit, self._elsewhere = limit, elsewhere
         self.held = 0
+        self.resting = 0
+        """Bytes of calls that wait for something else."""
         self.expected = float(FIRST)
         """Bytes of the next answer."""
         self._open = 0  # calls
@@ -56,6 +63,11 @@ class Room:
     def waiting(self) -> int:
         """How many calls wait: to begin, or to read their answers."""
         return len(self._growing) + len(self._entering)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether those who wait for something else have the part that is theirs."""
+        return self.resting > self._limit // RESTS
 
     def begin(self, question: int) -> Share | None:
         """For a call that sends so many bytes, if there is room now."""
@@ -77,8 +89,36 @@ class Room:
     async def enter(self, question: int) -> Share:
         """As :meth:`begin`, once there is room, in turn."""
         share = Share(question)
-        await self._wait(share, self._entering)
+        try:
+            await self._wait(share, self._entering)
+        except asyncio.CancelledError:
+            if share.holds:  # it was let in at the same time, and is not wanted any more
+                self.leave(share)
+            raise
         return share
+
+    def rest(self, share: Share) -> None:
+        """The call waits for something else, and holds its question alone meanwhile."""
+        if share.rests:
+            return
+        share.rests = True
+        holds = RESTING * share.question + TASK
+        self.held += holds - share.holds
+        self.resting += holds
+        share.holds, share.answer = holds, 0
+        self._open -= 1
+        if self._over is share:
+            self._over = None
+        if self._growing or self._entering:
+            self._let()
+
+    async def again(self, share: Share) -> None:
+        """It waits no more, and goes on where there is room for its answer, in turn."""
+        if share.rests:
+            if self._entering or not self._enters(share):
+                await self._wait(share, self._entering)
+            else:
+                self._wake(share)
 
     async def grow(self, share: Share, answer: int) -> None:
         """For an answer of so many bytes, as far as one knows by now. Waits until there is room."""
@@ -103,7 +143,10 @@ class Room:
         if share.received > expected:
             expected = float(share.received)
         self.expected = expected if expected > LEAST else float(LEAST)
-        self._open -= 1
+        if share.rests:
+            self.resting -= share.holds
+        else:
+            self._open -= 1
         self.held -= share.holds
         if self._over is share:
             self._over = None
@@ -129,27 +172,30 @@ class Room:
             if share in queue:
                 queue.remove(share)
                 share.woken = None
-            elif queue is self._entering:  # it was let in at the same time, and is not wanted any more
-                self.leave(share)
             raise
 
     def _let(self) -> None:
         """Lets go on who may: those whose answers wait, then those who want to begin."""
         while self._growing and self._lets(self._growing[0], self._growing[0].wants):
             self._wake(self._growing.popleft())
+        while not self._growing and self._entering and self._enters(self._entering[0]):
+            self._wake(self._entering.popleft())
+
+    def _enters(self, share: Share) -> bool:
+        """Lets a call begin, or go on, if there is room now."""
         answer = int(self.expected)
-        while not self._growing and self._entering:
-            share = self._entering[0]
-            share.wants = COPIES * (share.question + answer)
-            fits = self.held + share.wants + self._elsewhere() <= self._limit
-            if self._open and not fits:
-                break
-            if not fits:
-                self._over = share
-            share.answer = answer
-            self._open += 1
-            self._entering.popleft()
-            self._wake(share)
+        wants = COPIES * (share.question + answer) - share.holds
+        fits = self.held + wants + self._elsewhere() <= self._limit
+        if self._open and not fits:
+            return False
+        if not fits:
+            self._over = share
+        share.wants, share.answer = wants, answer
+        self._open += 1
+        if share.rests:
+            share.rests = False
+            self.resting -= share.holds
+        return True
 
     def _wake(self, share: Share) -> None:
         share.holds += share.wants

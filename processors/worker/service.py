@@ -24,6 +24,7 @@ from shadowlane.processors.watch.writing import producer_figures, producer_waiti
 from shadowlane.processors.worker.ahead import Ahead, Asking, Ending, Made
 from shadowlane.processors.worker.caller import Caller
 from shadowlane.processors.worker.gate import Gate
+from shadowlane.processors.worker.places import Places
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.reader import Limits, Reader, Work
 from shadowlane.processors.worker.smaller import without_bulk
@@ -78,6 +79,7 @@ class ShadowWorker:
         self._plans = {r.name: Plan.of(r, settings.worker) for r in settings.rollouts}
         self._ahead = Ahead(self._made_of)
         self._running: set[asyncio.Task[None]] = set()
+        self._places = Places(settings.worker.concurrency, self.progress, self._start_calls)
         self._endings: list[tuple[Work, str, Ending]] = []  # of calls that are over
         self._outgoing: list[tuple[int, bytes, Done]] = []
         self._stop = asyncio.Event()
@@ -90,6 +92,7 @@ class ShadowWorker:
             unready=self._unready,
             figures=self._figures,
             doing=self._doing,
+            notes=self._notes,
             waiting=self._waits_for,
         )
 
@@ -107,9 +110,10 @@ class ShadowWorker:
         said = (
             f"{calls} of {self._settings.worker.concurrency} calls in flight, {waiting} requests wait for one"
         )
-        if not self._started:
-            return said
-        return "; ".join((said, *self._gate.told(), *self._caller.rejections.told()))
+        return "; ".join((said, *self._gate.budgets())) if self._started else said
+
+    def _notes(self) -> list[str]:
+        return [*self._gate.told(), *self._caller.rejections.told()] if self._started else []
 
     def _waits_for(self) -> Waiting:
         if not self._started:
@@ -117,7 +121,7 @@ class ShadowWorker:
         found = dict(producer_waiting(self._producer))
         if not self._reader.joined.is_set():
             found["its consumer group"] = "Kafka has given it no partitions yet"
-        if self._ahead and len(self._running) >= self._settings.worker.concurrency:
+        if self._ahead and not self._places.free:
             calls, waiting = self._settings.worker.concurrency, len(self._ahead)
             found["answers"] = f"all {calls} calls are under way, {waiting:,} requests wait for one"
         if (waiting := self._caller.room.waiting) > 0:
@@ -125,6 +129,7 @@ class ShadowWorker:
             found["room"] = (
                 f"{waiting:,} calls wait for memory (worker.max_bytes; an answer has up to {expected:,.0f} KiB)"
             )
+        found.update(self._gate.waiting())
         return found
 
     def seen(self) -> Seen:
@@ -169,15 +174,20 @@ class ShadowWorker:
             hand=lambda works: self._call_soon(self._take, works),
             failed=lambda error: self._call_soon(self._fail, error),
             held=lambda: self._producer.queued_bytes > max_bytes // 4,
+            aside=lambda: len(self._places.without),
             turning=self.board.loop("reader", READER_S),
         )
         self._gate = Gate(self._settings, f"worker-{uuid4().hex}", self._abort)
         self._caller = Caller(
-            self._settings.worker, self._count_attempt, self._gate, lambda: self._producer.queued_bytes
+            self._settings.worker,
+            self._count_attempt,
+            self._gate,
+            lambda: self._producer.queued_bytes,
+            self._places,
         )
         self._gate.start()
         self._started = True
-        self._twice = Twice(self._caller.ask, self._put, self.progress)
+        self._twice = Twice(self._caller.ask, self._put, self.progress, self._places)
         try:
             self._reader.start()
             await self._stop.wait()
@@ -190,8 +200,9 @@ class ShadowWorker:
     async def _drain(self) -> None:
         self._reader.stop_reading()
         self.progress.given_back += self._ahead.clear()
+        self._places.close()
         if self._can_write and self._running:
-            log.info("worker stopping: %d calls in flight", len(self._running))
+            log.info("worker stopping: %d calls in flight", self.progress.in_flight)
             await asyncio.wait(self._running, timeout=self._settings.worker.drain_s)
 
     async def _close(self) -> None:
@@ -199,7 +210,6 @@ class ShadowWorker:
         self._closed = True
         for task in self._running:
             task.cancel()
-        self.progress.given_back += len(self._running)
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._caller.close()
         await self._gate.close()
@@ -234,9 +244,9 @@ class ShadowWorker:
 
     def _start_calls(self) -> None:
         if not self._stop.is_set():
-            room = self._settings.worker.concurrency - len(self._running)
-            for _ in range(min(room, len(self._ahead))):
+            for _ in range(min(self._places.free, len(self._ahead))):
                 task = self._loop.create_task(self._work())
+                self._places.take()
                 self._running.add(task)
                 task.add_done_callback(self._ended)
 
@@ -245,6 +255,7 @@ class ShadowWorker:
 
         Raises only where nothing can be written any more.
         """
+        places = self._places
         while not self._stop.is_set() and (made := self._ahead.next()) is not None:
             asking = self._begun(made)
             if asking is None:
@@ -257,14 +268,19 @@ class ShadowWorker:
             except Exception as exc:
                 self._unable(made.work, exc)
             finally:
-                self.progress.in_flight -= 1
+                if not places.without or places.seated():
+                    self.progress.in_flight -= 1
+            if places.without and not places.keeps():
+                break
             await asyncio.sleep(0)  # so that all that is sent in this turn is sent after all that is read
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self.progress.given_back += 1
+        elif (error := task.exception()) is not None:
             self._fail(error)
-        self._start_calls()
+        self._places.ended(task)
 
     def _abort(self) -> None:
         self._caller.abort(self._gate.stopped)

@@ -15,6 +15,7 @@ from typing import Any
 from shadowlane.errors import CodecError
 from shadowlane.processors.produce import Done, RecordTooLargeError
 from shadowlane.processors.worker.ahead import Asking, Ending
+from shadowlane.processors.worker.places import Places
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Question
 from shadowlane.processors.worker.smaller import without_bulk
@@ -31,8 +32,8 @@ Put = Callable[[str, bytes, Done], None]
 class Twice:
     """Use within one event loop. ``ask`` never raises for what a version does."""
 
-    def __init__(self, ask: Ask, put: Put, progress: Progress) -> None:
-        self._ask, self._put, self._progress = ask, put, progress
+    def __init__(self, ask: Ask, put: Put, progress: Progress, places: Places) -> None:
+        self._ask, self._put, self._progress, self._places = ask, put, progress, places
 
     def asking(self, request: MirroredRequest, plan: Plan, noise: Noise) -> Asking | None:
         """The candidate's response, once the baseline is in Kafka; None where the request is not of the sample.
@@ -51,9 +52,11 @@ class Twice:
     ) -> Ending:
         if baseline_first:
             baseline = (await self._ask(again, rollout))()
+            await self._places.again()  # where the first one waited in vain, and has left it
             ending = await self._ask(asked, rollout)
         else:
             ending = await self._ask(asked, rollout)
+            await self._places.again()
             baseline = (await self._ask(again, rollout))()
         await self._write(baseline)
         self._progress.responded_again(baseline)

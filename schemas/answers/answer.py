@@ -12,6 +12,7 @@ SHOWN = 500  # characters of an error's text
 STOP, LENGTH, TOOL_CALLS, FILTERED = "stop", "length", "tool_calls", "content_filter"
 """Why an answer ended, in the words of a chat completion, whatever API it came by: arms of two APIs compare."""
 
+_FIRST, _BETWEEN, _LAST = b"data: {", b"}\n\ndata: {", b"}\n\ndata: [DONE]\n\n"
 _TOO_MUCH = frozenset({"overloaded_error", "rate_limit_error", "rate_limit_exceeded", "server_overloaded"})
 
 
@@ -45,14 +46,28 @@ class Stream:
 
     def __init__(self, chunks: list[bytes], found: Answer) -> None:
         self._chunks = chunks
+        self._body = b"".join(chunks)
         self._found = found
-        self._ends = list(accumulate(map(len, chunks)))
-        self._end = 0  # of the event that is being looked at
+        self._number = 0  # of the event that is being looked at
+        self._end: int | None = None  # and where it ends; None is where as many events do
         self.done = False
         """Whether ``[DONE]`` came, as in OpenAI's older API."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for data, end in events(b"".join(self._chunks)):
+        at_once = _at_once(self._body)
+        read = self._one_by_one() if at_once is None else at_once
+        for self._number, event in enumerate(read):
+            if not isinstance(event, dict):
+                self._found.problem = "an event of the stream is no object"
+                return
+            if event.get("error") or event.get("type") == "error":
+                fail(self._found, event.get("error") or event)
+                return
+            yield event
+        self.done = self.done or at_once is not None
+
+    def _one_by_one(self) -> Iterator[Any]:
+        for data, end in events(self._body):
             self._end = end
             if data.startswith(b"[DONE]"):
                 self.done = True
@@ -62,18 +77,19 @@ class Stream:
             except ValueError:
                 self._found.problem = "an event of the stream is no JSON"
                 return
-            if not isinstance(event, dict):
-                self._found.problem = "an event of the stream is no object"
-                return
-            if event.get("error") or event.get("type") == "error":
-                fail(self._found, event.get("error") or event)
-                return
             yield event
 
     def brought(self) -> None:
         """The event that is being looked at has a part of the answer."""
-        if self._found.first_token_chunk is None:
-            self._found.first_token_chunk = min(bisect_left(self._ends, self._end), len(self._chunks) - 1)
+        if self._found.first_token_chunk is not None:
+            return
+        end = self._end
+        if end is None:
+            end = 0
+            for _ in range(self._number + 1):
+                end = self._body.index(b"\n\n", end) + 2
+        ends = list(accumulate(map(len, self._chunks)))
+        self._found.first_token_chunk = min(bisect_left(ends, end), len(ends) - 1)
 
     def end(self, *, complete: bool) -> Answer:
         """The answer, now that all events were looked at."""
@@ -82,6 +98,23 @@ class Stream:
         if not found.complete and not found.problem:
             found.problem = "the stream ended before its answer did"
         return found
+
+
+def _at_once(body: bytes) -> list[Any] | None:
+    """What the events of a stream hold, read as one list in two thirds of the time; None where they are not each an
+    object on one line, and the last ``[DONE]``, as OpenAI's older API has them."""
+    if not body.startswith(_FIRST) or not body.endswith(_LAST):
+        return None
+    objects = body[len(_FIRST) - 1 : 1 - len(_LAST)]
+    joined = objects.replace(_BETWEEN, b"},{")
+    if b"\n" in joined or b"\r" in joined:
+        return None
+    try:
+        found: list[Any] = orjson.loads(b"[%b]" % joined)
+    except ValueError:
+        return None
+    separators = (len(objects) - len(joined)) // (len(_BETWEEN) - 3)
+    return found if len(found) == separators + 1 else None
 
 
 def fail(found: Answer, error: Any) -> None:

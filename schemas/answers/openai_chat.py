@@ -51,7 +51,8 @@ def read_stream(chunks: list[bytes]) -> Answer:
             content.append(text)
             if text and found.first_token_chunk is None:
                 stream.brought()
-            found.model = string(event.get("model")) or found.model
+            if event.get("model") != found.model:
+                found.model = string(event.get("model")) or found.model
             continue
         _envelope(found, event)
         choice = _first_choice(event)

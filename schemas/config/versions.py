@@ -81,6 +81,16 @@ class Version(Section):
         plain = self.http is None or (self.http.body is None and self.http.method != "GET")
         return bool(self.protocol) and self.kind != "python" and plain
 
+    def _why_not_as_model(self) -> str:
+        """Of a version that is not :attr:`asked_as_model`: why, and what to do instead of leaving parameters out."""
+        if self.kind == "python":
+            return "leave the parameter out in the callable"
+        if self.http is not None and self.http.method == "GET":
+            return "it is asked by http.query, so leave the parameter out there"
+        if self.http is not None and self.http.body is not None:
+            return "http.body is its own form, so leave the parameter out there"
+        return "name the API of its requests in http.api"
+
     @property
     def reachable(self) -> bool:
         """Whether it says where it is asked."""
@@ -125,8 +135,8 @@ class Version(Section):
             )
         if self.rejected_parameters == "leave_out" and not self.asked_as_model:
             raise ValueError(
-                f"'rejected_parameters: leave_out' needs to know what of the request is a parameter: of kind "
-                f"{self.kind} it is there where http.api is named, and without http.body"
+                f"'rejected_parameters: leave_out' takes a parameter out of a request of a model's API, and this "
+                f"version is sent none: {self._why_not_as_model()}"
             )
         return self
 

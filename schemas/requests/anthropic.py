@@ -4,7 +4,6 @@ Format: https://platform.claude.com/docs/en/api/messages/create.
 """
 
 import re
-from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -22,6 +21,7 @@ from shadowlane.schemas.requests.conversation import (
     ToolNamed,
     ToolResult,
     UntranslatableError,
+    call_id,
 )
 from shadowlane.schemas.requests.members import Members
 
@@ -267,26 +267,15 @@ def _written(part: Part) -> dict[str, Any]:
                 }
             return {"type": "image", "source": {"type": "url", "url": part.url}}
         case ToolCall():
-            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part)}
+            return {"type": "tool_use", "id": call_id(part.id, _ID), "name": part.name, "input": part.given()}
         case ToolResult():
             content = [_written(each) for each in part.content]
-            block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.id), "content": content}
+            block: dict[str, Any] = {
+                "type": "tool_result",
+                "tool_use_id": call_id(part.id, _ID),
+                "content": content,
+            }
             return block | ({"is_error": True} if part.is_error else {})
-
-
-def _input(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = orjson.loads(call.arguments)
-    except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise UntranslatableError(f"the arguments of the call of {call.name} are no JSON object")
-    return arguments
-
-
-def _id(given: str) -> str:
-    """An id that this API takes; of one that it would refuse, a hash, the same for the call and its result."""
-    return given if _ID.fullmatch(given) else "call_" + blake2b(given.encode(), digest_size=12).hexdigest()
 
 
 def _written_tool(tool: Tool) -> dict[str, Any]:

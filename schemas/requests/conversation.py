@@ -1,8 +1,12 @@
 """What a request asks a model, in one form for every API. Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Literal
+
+import orjson
 
 Role = Literal["system", "user", "assistant"]
 Choice = Literal["auto", "none", "required"]
@@ -32,6 +36,23 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    def given(self) -> dict[str, Any]:
+        """The arguments, read, for an API that takes an object. Raises UntranslatableError where they are none."""
+        try:
+            arguments = orjson.loads(self.arguments)
+        except orjson.JSONDecodeError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise UntranslatableError(f"the arguments of the call of {self.name} are no JSON object")
+        return arguments
+
+
+def call_id(given: str, allowed: re.Pattern[str]) -> str:
+    """An id that an API takes; of one that it would refuse, a hash, the same for the call and its result."""
+    return (
+        given if allowed.fullmatch(given) else "call_" + blake2b(given.encode(), digest_size=12).hexdigest()
+    )
 
 
 @dataclass(frozen=True, slots=True)

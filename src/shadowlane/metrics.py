@@ -90,6 +90,12 @@ WORKER_CIRCUIT = _gauge(
     "worker_circuit_open", "1 where the version does not answer and is left alone", "rollout", "arm"
 )
 WORKER_PACED = _gauge("worker_paced_seconds", "until its provider may be asked again", "rollout", "arm")
+WORKER_WAITING = _gauge(
+    "worker_waiting_for_limit",
+    "requests that wait for a limit or for their next attempt, and take no place of others",
+    "rollout",
+    "arm",
+)
 WORKER_FAILURES = _counter("worker_failures", "requests that ended in a failure, by its kind", "reason")
 WORKER_REJECTED = _counter(
     "worker_rejected_parameters",
@@ -111,9 +117,7 @@ WORKER_BASELINE_FAILURES = _counter(
 )
 WORKER_DEAD_LETTERS = _counter("worker_dead_letters", "requests that could not be read or handled")
 WORKER_GIVEN_BACK = _counter("worker_given_back", "requests left to the partition's next owner, at a stop")
-WORKER_IN_FLIGHT = _gauge(
-    "worker_in_flight_requests", "that an arm is being asked now, or waits to be asked again"
-)
+WORKER_IN_FLIGHT = _gauge("worker_in_flight_requests", "that an arm is being asked now")
 WORKER_HELD = _gauge("worker_held_bytes", "of requests and answers of calls under way, copies included")
 WORKER_WAIT_FOR_ROOM = _gauge("worker_waiting_for_room", "calls that wait for memory (worker.max_bytes)")
 WORKER_LATENCY = _histogram(

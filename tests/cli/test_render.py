@@ -111,6 +111,25 @@ def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
         str.rstrip, shown(without)
     )
 
+    ledger = report.ledger | {"eligible": 60, "abstained": 38, "unpaired": 2}
+    ledger |= {
+        "reasons": {"abstained": {"stopped": 30, "of_a_later_version": 8}, "unpaired": {"no_rollout": 2}}
+    }
+    said = {
+        "stopped": "calls are stopped by ann: \x1b[2Jthe bill",
+        "rejected_parameter": "it does not take top_p",
+    }
+    lines = shown(
+        replace(report, ledger=ledger, messages=said, failures={"rejected_parameter": 3, "timeout": 1})
+    )
+    told = " ".join(line.strip() for line in lines)
+    assert "40 of 60 requests were not compared: stopped 30, calls are stopped by ann: ·[2Jthe bill" in told
+    assert "stopped 30: calls are stopped by hand" in told
+    assert "of_a_later_version 8" in told
+    assert "rejected_parameter 3, timeout 1 the newest rejected_parameter: it does not take top_p" in told
+    few = ledger | {"eligible": 6000}
+    assert not any("not compared" in line for line in shown(replace(report, ledger=few)))
+
 
 def shown(report: Report) -> list[str]:
     console = Console(width=80, record=True, file=io.StringIO())

@@ -17,6 +17,7 @@ def test_each_step_is_a_request_with_its_whole_context(monkeypatch: pytest.Monke
             said = agent.converse(fake.mirror, fake.mirror.wrap(client), "c-7", turns, trap.tools)
     assert said == ["It is lost.", "Done."]
     sent = fake.sent()
+    assert not fake.mirror.stats()["without_content"]
     asked = [request.body["messages"] for request in sent.requests]
     assert [len(messages) for messages in asked] == [2, 4, 6, 8]
     assert asked == [server.context("stable", 7, step) for step in range(1, len(steps) + 1)]

@@ -19,9 +19,12 @@ from shadowlane.schemas.topics import Topics
 
 
 class FakeLink:
-    """Takes up to ``room`` messages, and tells of them at the next poll, as ``fate`` says: "" or an error."""
+    """Takes up to ``room`` messages, and tells of them at the next poll, as ``fate`` says: "" or an error.
 
-    def __init__(self, partitions: int = 4) -> None:
+    Of one partition, in which exchanges keep their order: among several, those that were packed at once have none.
+    """
+
+    def __init__(self, partitions: int = 1) -> None:
         topics = Topics()
         self.topics: dict[str, int] = {t: partitions for t in (topics.requests, topics.served, topics.ledger)}
         self.reachable = True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shadowlane.producers.bounded import GIVEN_UP_AFTER, Bounded
+from shadowlane.producers.bounded import GIVEN_UP_AFTER, REST, Bounded
 from shadowlane.producers.capture import Capture
 from shadowlane.producers.outflow import Redactor
 
@@ -46,9 +46,34 @@ def test_it_is_given_up_after_some_that_hang(held: Callable[[bytes], bytes]) -> 
         with pytest.raises(TimeoutError, match="within"):
             bounded(b"slow")
     before = threading.active_count()
-    with pytest.raises(TimeoutError, match="not called any more"):
+    with pytest.raises(TimeoutError, match="not called before it has"):
         bounded(b"quick")
     assert threading.active_count() == before
+
+
+def test_one_that_was_late_is_left_alone_for_a_while_and_called_again() -> None:
+    now, ready = 100.0, threading.Event()
+
+    def function(data: bytes) -> bytes:
+        ready.wait()  # something is loaded
+        return data.upper()
+
+    before = set(threading.enumerate())
+    bounded = Bounded(function, limit_s=0.02, clock=lambda: now)
+    for _ in range(GIVEN_UP_AFTER):
+        with pytest.raises(TimeoutError, match="within"):
+            bounded(b"early")
+    behind = [each for each in set(threading.enumerate()) - before if each.name == "shadowlane-redact"]
+    assert len(behind) == GIVEN_UP_AFTER
+    ready.set()
+    for thread in behind:
+        thread.join(20)
+        assert not thread.is_alive()
+    now += (REST - 1) * 0.02
+    with pytest.raises(TimeoutError, match="for a while"):
+        bounded(b"early")
+    now += 0.03
+    assert bounded(b"in time") == b"IN TIME"
 
 
 def test_an_exit_in_it_ends_nobody() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.producers.ledger import MINUTE_MS, OTHER_ROUTES, Ledger
+from shadowlane.producers.ledger import FORGET_EVERY_S, MINUTE_MS, OTHER_ROUTES, Ledger, Row
 from shadowlane.schemas.events import LedgerCell
 
 
@@ -76,3 +76,17 @@ def test_a_minute_is_the_requests_own() -> None:
     ledger.add(MINUTE_MS - 1, "shop", "/", "eligible")
     ledger.add(MINUTE_MS, "shop", "/", "eligible")
     assert sorted(cell.minute for _, cell in ledger.unacknowledged()) == [0, MINUTE_MS]
+
+
+def test_two_hundred_routes_keep_their_names_for_as_long_as_the_process_runs() -> None:
+    ledger, forgot = Ledger("i"), 0
+    for minute in range(90):
+        if 60 * minute - forgot >= FORGET_EVERY_S:
+            ledger.forget()
+            forgot = 60 * minute
+        for route in range(200):
+            for row in (Row.ELIGIBLE, Row.MIRRORED):
+                ledger.add(minute * MINUTE_MS, "shop", f"/{route}", row)
+        cells = ledger.unacknowledged()
+        assert OTHER_ROUTES not in {cell.route for _, cell in cells}, minute
+        ledger.acknowledge(cells)

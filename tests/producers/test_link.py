@@ -69,3 +69,36 @@ def test_a_fenced_producer_is_replaced_and_what_comes_after_it_arrives(
     link.send("t.requests", 0, b"2", told.append)
     link.poll(0)
     assert (told[1] == "") == (producers == 2)
+
+
+def test_of_every_message_something_is_told_though_its_client_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(Client):
+        """Tells of the first message that it is fenced, and of the others nothing."""
+
+        def poll(self, _timeout: float) -> None:
+            if self.waiting:
+                self.waiting.pop(0)(confluent_kafka.KafkaError(self.answer) if self.first else None, None)
+
+    monkeypatch.setattr(Client, "made", [])
+    monkeypatch.setattr(Client, "answer", confluent_kafka.KafkaError.PRODUCER_FENCED)
+    monkeypatch.setattr(confluent_kafka, "Producer", Silent)
+    link = KafkaLink(
+        "127.0.0.1:1",
+        Topics("t"),
+        buffer_bytes=1 << 20,
+        delivery_timeout_s=1,
+        options={},
+        log=lambda _level, _text: None,
+    )
+    told: list[str] = []
+    for _ in range(3):  # the same waits for all of them
+        link.send("t.requests", 0, b"1", told.append)
+    old = Client.made[0]
+    link.poll(0)
+    assert len(Client.made) == 2
+    assert len(told) == 3
+    assert all(told)
+    old.waiting.pop()(None, None)  # too late
+    assert len(told) == 3

@@ -323,6 +323,27 @@ if __name__ == "__main__":
 """
 
 
+def test_threads_that_fork_at_once_leave_no_lock_behind(fake: FakeMirror) -> None:
+    mirror = fake.mirror
+    begun, over = threading.Event(), threading.Event()
+
+    def fork_slowly() -> None:
+        mirror._before_fork()
+        begun.set()
+        over.wait(20)
+        mirror._after_fork_in_parent()
+
+    thread = threading.Thread(target=fork_slowly)
+    thread.start()
+    assert begun.wait(20)
+    mirror._before_fork()  # does not get it
+    over.set()
+    thread.join()
+    mirror._after_fork_in_parent()
+    serve(mirror, 1)
+    assert mirror.flush(5)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize(
     ("how", "code"), [("connected", FORK), ("buffered", FORK), ("multiprocessing", MULTIPROCESSING)]

@@ -1,9 +1,10 @@
 """Calls that a library tells of by callbacks; the libraries themselves are in tests/clients."""
 
+import atexit
 import contextvars
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -116,15 +117,26 @@ def test_a_call_that_is_let_go_of(fake: FakeMirror) -> None:
     assert sorted(served.error for served in fake.sent().served) == ["abandoned", "http", "throttled"]
 
 
-def test_the_end_of_the_process_is_the_end_of_every_call(fake: FakeMirror) -> None:
-    from shadowlane.producers.told import _end_open
-
+def test_the_end_of_the_process_is_the_end_of_every_call(
+    fake: FakeMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
     failed, under_way = begun(fake), begun(fake)
     failed.broke(_Refused("no"), last=False)
-    _end_open()
+    (end,) = at_exit
+    end()
     assert sorted(served.error for served in fake.sent().served) == ["abandoned", "http"]
     under_way.answered(lambda: completion(content="too late"))
     assert len(fake.sent().served) == 2
+
+
+def test_no_call_leaves_anything_to_be_done_at_the_end_of_the_process(fake: FakeMirror) -> None:
+    begun(fake).answered(lambda: completion(content="hello"))
+    before = atexit._ncallbacks()
+    for _ in range(5):
+        begun(fake).answered(lambda: completion(content="hello"))
+    assert atexit._ncallbacks() == before
 
 
 def test_what_has_no_json_form_goes_without_content(fake: FakeMirror) -> None:

@@ -236,3 +236,32 @@ def test_a_budget_in_dollars_needs_the_price_of_all_who_are_asked(
         return
     with pytest.raises(pydantic.ValidationError, match=said):
         Settings.model_validate(document)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "instead"),
+    [
+        ({"kind": "python", "python": {"callable": "a:b", "allow_code_execution": True}}, "in the callable"),
+        ({"kind": "http", "base_url": "http://c"}, "in http.api"),
+        (
+            {
+                "kind": "http",
+                "base_url": "http://c",
+                "http": {"api": "openai", "body": {"q": {"$from": "/model"}}},
+            },
+            "http.body is its own form",
+        ),
+        (
+            {"kind": "http", "base_url": "http://c", "http": {"api": "openai", "method": "GET"}},
+            "by http.query",
+        ),
+    ],
+)
+def test_parameters_are_only_left_out_of_a_models_request(candidate: dict[str, Any], instead: str) -> None:
+    rollout = {
+        "name": "r",
+        "stable": {"model": "a"},
+        "candidate": candidate | {"rejected_parameters": "leave_out"},
+    }
+    with pytest.raises(pydantic.ValidationError, match=instead):
+        Settings.model_validate({"rollouts": [rollout]})

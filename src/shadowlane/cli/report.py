@@ -15,6 +15,7 @@ from rich.text import Text
 from shadowlane.cli.noise import noise_table
 from shadowlane.cli.render import VERDICT_STYLE, bar, evidence, number, printable, signed, table_of, terminal
 from shadowlane.cli.store import reader
+from shadowlane.cli.uncompared import newest, not_compared, reasons
 from shadowlane.rollout.measured import Metric
 from shadowlane.rollout.report import Report, build
 from shadowlane.schemas.config import Settings
@@ -75,6 +76,8 @@ def render(report: Report) -> RenderableType:
     parts: list[RenderableType] = [head, where, Text(), verdict]
     if report.reason.endswith("; ".join(report.missing)):  # what is missing is read more easily one by one
         parts += [Padding(Text(printable(one)), (0, 0, 0, 6), expand=False) for one in report.missing]
+    if (uncompared := not_compared(report.ledger, report.messages)) is not None:
+        parts.append(uncompared)
     if report.next:
         parts.append(Text.assemble(("next  ", "dim"), printable(report.next)))
     if report.pairs_needed:
@@ -96,7 +99,11 @@ def render(report: Report) -> RenderableType:
         parts += [Text(), noise_table(report.noise)]
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
-        parts += [Text(), Text(f"Failures of the candidate: {kinds}")]
+        parts += [
+            Text(),
+            Text(f"Failures of the candidate: {kinds}"),
+            *newest(report.failures, report.messages),
+        ]
     if report.left_out:
         names = ", ".join(f"{printable(name)} {count:,}" for name, count in report.left_out.items())
         parts += [Text(), Text(f"Pairs that one version was asked without: {names}", "yellow")]
@@ -116,7 +123,7 @@ def render(report: Report) -> RenderableType:
 def _models(report: Report) -> list[RenderableType]:
     """Models that servers answered for under several names: who compares them compares several versions."""
     names = Counter((model["arm"], model["asked"]) for model in report.models)
-    return [
+    lines: list[RenderableType] = [
         Text(
             f"The {model['arm']} {printable(model['asked'])} answered as {printable(model['served'])}: "
             f"{model['pairs']:,} pairs, {model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M} UTC",
@@ -125,6 +132,14 @@ def _models(report: Report) -> list[RenderableType]:
         for model in report.models
         if names[model["arm"], model["asked"]] > 1
     ]
+    if lines:
+        lines.append(
+            Text(
+                "  One name, several models: the provider changed it, or has several. These pairs mix them.",
+                "dim",
+            )
+        )
+    return lines
 
 
 def _metrics(report: Report) -> Table:
@@ -237,7 +252,7 @@ def _ledger(ledger: dict[str, Any]) -> Group:
             "sampled_out",
         ):
             continue
-        why = ", ".join(f"{reason} {n:,}" for reason, n in ledger["reasons"].get(row, {}).items())
+        why = reasons(ledger["reasons"].get(row, {}))
         table.add_row(row, f"{count:,}", bar(count, eligible), Text(why or (meaning if count else ""), "dim"))
     ends = Text.assemble(
         f"eligible {eligible:,}: ",

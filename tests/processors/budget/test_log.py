@@ -3,12 +3,14 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from confluent_kafka.cimpl import KafkaError
 
 from shadowlane.errors import CodecError
+from shadowlane.processors.budget import log
 from shadowlane.processors.budget.amounts import Amount, Limits
 from shadowlane.processors.budget.book import KEPT_S, Entry, Span, Window
 from shadowlane.processors.budget.log import (
@@ -177,3 +179,35 @@ def test_the_lines_of_windows_long_over_are_forgotten_once() -> None:
     assert lines.forget(NOW + 3600 + KEPT_S) == [b"2"]
     assert lines.forget(NOW + 3600 + KEPT_S) == []
     assert lines.book.windows() == [rollout]
+
+
+def test_a_writer_goes_on_after_kafka_has_fenced_its_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the embedded broker does once a line was not written in its time."""
+    made: list[object] = []
+
+    class FencedClient:
+        def __init__(self, _options: object) -> None:
+            self.waiting: list[Callable[[KafkaError | None, object], None]] = []
+            self.fenced = not made
+            made.append(self)
+
+        def produce(self, *_: object, on_delivery: Callable[..., None], **__: object) -> None:
+            self.waiting.append(on_delivery)
+
+        def poll(self, _timeout: float) -> None:
+            waiting, self.waiting = self.waiting, []
+            for told in waiting:
+                told(KafkaError(KafkaError.PRODUCER_FENCED) if self.fenced else None, None)
+
+        def purge(self) -> None:
+            """Nothing waits after a poll."""
+
+        def flush(self, _timeout: float) -> None:
+            """Nothing waits after a poll."""
+
+    monkeypatch.setattr(log, "Producer", FencedClient)
+    lost: list[int] = []
+    writer = Writer(Kafka(), lambda entry: lost.append(entry.number))
+    for number in range(3):
+        writer.budgets([Entry(Window("r", "e", "hour", 0), "w", number, Amount(calls=1))], 0.0)
+    assert (lost, len(made)) == ([0], 2)

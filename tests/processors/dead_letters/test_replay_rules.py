@@ -73,6 +73,7 @@ values = st.fixed_dictionaries(
         "service": texts,
         "route": texts,
         "model": texts,
+        "served_model": texts,
         "output": texts,
         "tool_calls": st.none() | st.just([{"name": "f", "arguments": "{}"}]),
         "finish_reason": texts,
@@ -83,6 +84,8 @@ values = st.fixed_dictionaries(
         "ttft_ms": st.none() | st.floats(0, 1e6),
         "input_tokens": st.none() | st.integers(0, 10**6),
         "output_tokens": st.none() | st.integers(0, 10**6),
+        "output_bytes": st.integers(0, 10**6),
+        "request_bytes": st.integers(0, 10**6),
         "key": texts,
         "stage": st.text("abc", min_size=1),
         "attributes": st.dictionaries(texts, texts, max_size=2),
@@ -109,7 +112,12 @@ def test_the_half_that_went_out_alone_comes_back_as_it_was(
     pair = pair_of(Match("id", ROLLOUT, "e", served, shadow, []), None)
     again = half_of(stored(pair))
     assert again is not None
-    assert decode(Response, encode(again)) == half
+    told = dataclasses.replace(
+        half,
+        output_bytes=half.output_bytes or len(half.output.encode()),
+        request_bytes=half.request_bytes or (len(orjson.dumps(half.request)) if half.request else 0),
+    )
+    assert decode(Response, encode(again)) == told
 
 
 def test_a_half_whose_text_was_cut_is_none() -> None:
@@ -132,6 +140,9 @@ def stored(pair: Any) -> dict[str, Any]:
     row = dataclasses.asdict(pair)
     for name in ("request", "stable_tool_calls", "candidate_tool_calls"):
         row[name] = "" if row[name] is None else orjson.dumps(row[name]).decode()
+    for arm in Arm:
+        row[f"{arm}_bytes"] = row[f"{arm}_output_bytes"] or len(row[f"{arm}_output"].encode()) or None
+    row["request_bytes"] = row["request_bytes"] or len(row["request"].encode()) or None
     return row | {"at_ms": row["ts"], "completed_ms": row["completed_at"]}
 
 

@@ -320,6 +320,8 @@ def test_a_pair_too_large_for_kafka_loses_its_texts_and_keeps_its_numbers(harnes
     harness.answer(RecordTooLargeError("too large"))
     (pair,) = harness.pairs()
     assert (len(pair.stable_output), len(pair.candidate_output), pair.request) == (KEPT_TEXT, KEPT_TEXT, None)
+    assert (pair.stable_output_bytes, pair.candidate_output_bytes) == (10**6, 10**6)
+    assert pair.request_bytes > 0
     assert (pair.candidate_quality, pair.candidate_scores["exact"]) == (0.0, 0.0)
     assert not harness.acknowledged
     harness.answer()

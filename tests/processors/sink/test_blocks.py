@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowlane.processors.sink.blocks import PROMISE_S, Blocks, promised_last
+from shadowlane.processors.sink.blocks import BEHIND_S, PROMISE_S, Blocks, promised_last
 from shadowlane.schemas.config import Sink
 
 LIMITS = Sink(max_rows=5, max_bytes=1024, max_wait_s=1.0)
@@ -99,6 +99,24 @@ def test_waits_for_the_oldest_block() -> None:
     assert blocks.wait(10.25) == 0.75
     blocks.add(Q, 1, envelope(5), 10.5)
     assert blocks.wait(10.5) == 0.0
+
+
+def test_a_block_that_will_soon_be_larger_waits_for_it() -> None:
+    blocks = Blocks(LIMITS)
+    blocks.add(P, 0, envelope(1), 0.0)
+    blocks.add(Q, 0, envelope(1), 0.0)
+    (block,) = blocks.due(LIMITS.max_wait_s, more=lambda partition: partition == P)
+    assert block.partition == Q
+    assert blocks.due(BEHIND_S - 0.01, more=lambda _: True) == []
+    assert [block.partition for block in blocks.due(BEHIND_S, more=lambda _: True)] == [P]
+
+
+def test_more_to_read_keeps_no_full_block_and_no_stop_waiting() -> None:
+    blocks = Blocks(LIMITS)
+    blocks.add(P, 0, envelope(LIMITS.max_rows), 0.0)
+    blocks.add(P, 1, envelope(1), 0.0)
+    assert [block.offsets for block in blocks.due(0.0, more=lambda _: True)] == [[0]]
+    assert [block.offsets for block in blocks.due(0.0, more=lambda _: True, everything=True)] == [[1]]
 
 
 def test_a_dropped_partition_is_forgotten() -> None:

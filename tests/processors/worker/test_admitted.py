@@ -9,7 +9,7 @@ from aiohttp import web
 from shadowlane.processors.budget.amounts import Amount
 from shadowlane.processors.worker import caller as calling
 from shadowlane.processors.worker.caller import Caller
-from shadowlane.processors.worker.gate import Admission
+from shadowlane.processors.worker.guarded import Admission
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.config import Rollout, Worker
 from shadowlane.schemas.events import Failure
@@ -40,7 +40,7 @@ class Gate:
     def guarded(self, rollout: object, question: object) -> Guarded:
         return Guarded(self.calm)
 
-    async def admit(self, guarded: object, question: object) -> Admission:
+    async def admit(self, guarded: object, question: object, seat: object, *, again: bool) -> Admission:
         return Admission(None, Amount(), tries=True)
 
     def after(self, guarded: Any, admission: Any, question: Any, *rest: Any) -> None:

@@ -101,3 +101,51 @@ def test_who_cancels_the_task_when_its_time_is_over_is_obeyed_too() -> None:
             await asyncio.create_task(stubborn())
 
     within(body)
+
+
+class Still:
+    """A loop's clock that can be put forward, as if the process had stood still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        self._seconds = 0.0
+        monkeypatch.setattr(loop, "time", lambda: clock() + self._seconds)
+
+    def stand(self, seconds: float) -> None:
+        self._seconds += seconds
+
+
+def test_time_in_which_the_process_stood_still_is_not_held_against_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(deadlines: Deadlines) -> None:
+        still = Still(monkeypatch)
+        answer = asyncio.get_running_loop().create_future()
+
+        async def asked() -> str:
+            with deadlines.within():
+                found: str = await answer
+                return found
+
+        tasks = [asyncio.create_task(asked()) for _ in range(3)]
+        await asyncio.sleep(0)
+        still.stand(60.0)
+        await asyncio.sleep(2 * SECONDS)  # the timer has come, far too late
+        answer.set_result("it lay there unread")
+        assert await asyncio.gather(*tasks) == ["it lay there unread"] * 3
+
+    within(body)
+
+
+def test_it_is_forgiven_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(deadlines: Deadlines) -> None:
+        still = Still(monkeypatch)
+        task = asyncio.create_task(forever(deadlines))
+        for _ in range(2):
+            await asyncio.sleep(SECONDS)
+            still.stand(60.0)
+        with pytest.raises(TimeoutError):
+            await task
+
+    within(body)

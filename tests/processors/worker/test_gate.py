@@ -1,5 +1,6 @@
 """Stops, budgets and breakers on real workers: what they hold back, how fast, and what they have spent."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from shadowlane.cli.app import app
 from shadowlane.processors.budget.log import Lines, follow_budgets, write_stop
-from shadowlane.processors.worker.gate import said_in
+from shadowlane.processors.worker.switch import said_in
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.events import Stop
 from tests.processors.worker.fake_candidate import FakeCandidate
@@ -45,12 +46,11 @@ def stop(kafka: Kafka, *, stopped: bool, rollout: str = "") -> None:
     write_stop(kafka, said, 30)
 
 
-def said_by_status(scene: Scene) -> str:
-    """What `shadowlane status` says of the one worker that runs."""
+def said_by_status(scene: Scene) -> tuple[str, list[str]]:
+    """What `shadowlane status` says of the one worker that runs: what goes on, and what is not as usual."""
     done = CliRunner().invoke(app, ["status", "worker", "--json", "--config", str(scene.file)])
     (part,) = orjson.loads(done.stdout)["parts"]
-    told: str = part["doing"]
-    return told
+    return part["doing"], [line for line in part["told"] if not line.startswith("waits for")]
 
 
 def errors(scene: Scene) -> dict[str, str]:
@@ -69,7 +69,11 @@ def test_a_stop_ends_what_is_under_way_and_no_call_follows(
     scene.write(*(request(f"held{n}", "held") for n in range(4)), request("to be asked again", "broken"))
     worker = scene.start()
     candidate.wait_for_calls(5)
-    assert said_by_status(scene) == "5 of 5 calls in flight, 0 requests wait for one"
+    while not said_by_status(scene)[1]:
+        pass
+    doing, (note,) = said_by_status(scene)
+    assert doing == "4 of 5 calls in flight, 0 requests wait for one"
+    assert note == "requests that wait to ask the candidate version of rollout r again: 1"
     if way == "file":
         file.write_text("too dear\n")
     else:
@@ -77,13 +81,17 @@ def test_a_stop_ends_what_is_under_way_and_no_call_follows(
     scene.read_until(lambda: len(scene.responses) == 5)  # though the candidate holds them still
     candidate.wait_until_idle()
     why = {"file": f"the file {file}: too dear", "command": "ann: bills"}[way]
-    stopped = f"0 of 5 calls in flight, 0 requests wait for one; calls of rollout r are stopped by {why}"
-    assert said_by_status(scene) == stopped
+    doing, (note,) = said_by_status(scene)
+    assert doing == "0 of 5 calls in flight, 0 requests wait for one"
+    assert note.startswith(f"calls of all rollouts are stopped by {why}")
+    assert note.endswith(
+        {"file": "; they go on once it is gone", "command": "; they go on by: shadowlane calls start"}[way]
+    )
     scene.write(*(request(f"later{n}") for n in range(5)))
     scene.read_until(lambda: len(scene.responses) == 10)
     assert set(errors(scene).values()) == {"stopped"}
     assert scene.responses["later0"][0].error_message == f"calls are stopped by {why}"
-    assert said_by_status(scene) == stopped
+    assert said_by_status(scene) == (doing, [note])
     assert candidate.calls.total() == 5
     if way == "file":
         file.unlink()
@@ -177,6 +185,30 @@ def test_what_was_spent_is_told_and_what_was_not_given_back(stage: Stage, candid
         follows.stop(10)
 
 
+def test_status_says_that_a_budget_is_used_up_and_when_it_renews(
+    stage: Stage, candidate: FakeCandidate
+) -> None:
+    rollout = {
+        "name": "r",
+        "match": {"service": "s"},
+        "stable": {"model": "old"},
+        "candidate": {"base_url": candidate.base_url, "model": "new"},
+        "budget": {"day": {"calls": 3}, "rollout": {"calls": 100}},
+    }
+    scene = stage(rollouts=[rollout], monitoring={"worker_port": free_port()})
+    scene.write(*(request(f"q{number}") for number in range(6)))
+    scene.start()
+    scene.read_until(lambda: len(scene.responses) == 6)
+    doing, notes = said_by_status(scene)
+    assert "budget of rollout r: today (UTC) 3 of 3 calls; this epoch" in doing
+    assert len(notes) == 1
+    assert re.fullmatch(
+        r"the budget of rollout r refuses calls: the day is used up \(today \(UTC\) 3 of 3 calls\); "
+        r"it renews at 00:00 UTC, in \d+ (h|min|s).*",
+        notes[0],
+    )
+
+
 def test_calls_that_were_refused_for_a_parameter_count_and_status_tells_of_it(
     stage: Stage, candidate: FakeCandidate
 ) -> None:
@@ -207,7 +239,9 @@ def test_calls_that_were_refused_for_a_parameter_count_and_status_tells_of_it(
     assert made == sum(r.attempts for r in found)
     assert 42 <= made < 60  # eight at once: each of the first is refused once, one of them twice
     without = "the candidate version of rollout r does not take temperature, top_p, and is asked without"
-    assert without in said_by_status(scene)
+    doing, notes = said_by_status(scene)
+    assert notes == [without]
+    assert re.search(r"; budget of rollout r: today \(UTC\) \d+ of 1,000 calls$", doing)
     assert scene.terminate(worker) == 0
     assert scene.log.read_text().count("does not take temperature") == 1
     lines = Lines(lambda: None)

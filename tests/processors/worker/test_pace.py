@@ -98,6 +98,16 @@ def test_without_a_limit_one_call_finds_out_what_there_is_after_the_reset() -> N
     assert asks(pace, NOW + 61) == 5
 
 
+def test_who_says_what_remains_only_where_it_refuses_is_not_asked_one_call_at_a_time_for_ever() -> None:
+    pace = Pace()
+    pace.learn(limited(0, 60), 3, NOW, NOW)
+    pace.learn({}, 2, NOW + 1, NOW + 1)  # an answer of a call that was under way
+    assert pace.wait(NOW + 1) == 59
+    assert asks(pace, NOW + 60) == 1
+    pace.learn({}, 0, NOW + 61, NOW + 61)
+    assert (pace.calm(NOW + 61), asks(pace, NOW + 61)) == (True, 1000)
+
+
 def test_nothing_is_counted_while_there_is_plenty() -> None:
     pace = Pace()
     pace.learn(limited(5000, 60), 64, NOW, NOW)

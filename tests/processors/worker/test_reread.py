@@ -10,8 +10,12 @@ from shadowlane.processors.budget.amounts import Amount
 from shadowlane.processors.budget.book import Entry, Window
 from shadowlane.processors.budget.log import record_of
 from shadowlane.processors.worker.costs import limits_of
-from shadowlane.processors.worker.gate import Admission, Gate
+from shadowlane.processors.worker.gate import Gate
+from shadowlane.processors.worker.guarded import Admission
+from shadowlane.processors.worker.places import Places, Seat
+from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Question
+from shadowlane.processors.worker.room import Room, Share
 from shadowlane.processors.worker.target import Plan
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import Settings
@@ -44,16 +48,17 @@ def test_nothing_is_asked_for_before_all_is_read_again(monkeypatch: pytest.Monke
         gate._ready = True
         lines: Any = gate._lines
         monkeypatch.setattr(gate._writer, "budgets", lambda entries, now: written.extend(entries))
+        seat = Seat(Places(1, Progress()), Room(2**20), Share(0))
         window = Window.at("r", rollout.epoch, "rollout", time.time())
         took = encode(record_of(Entry(window, "me", 1, Amount(calls=9), limits_of(rollout)["rollout"]), 1))
         assert lines.take(took) == []
         lines.end()
         for _ in range(9):
-            assert isinstance(await gate.admit(gate.guarded(rollout, question), question), Admission)
+            assert isinstance(await gate.admit(gate.guarded(rollout, question), question, seat), Admission)
         assert written == []
 
         lines.begin()
-        tenth = asyncio.create_task(gate.admit(gate.guarded(rollout, question), question))
+        tenth = asyncio.create_task(gate.admit(gate.guarded(rollout, question), question, seat))
         for _ in range(100):
             await asyncio.sleep(0)
         assert not tenth.done()

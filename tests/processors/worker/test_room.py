@@ -20,11 +20,16 @@ class Calls:
         self.elsewhere = 0
         self.ended: list[int] = []
 
-    async def make(self, number: int, question: int, reads: list[int]) -> None:
+    async def make(self, number: int, question: int, reads: list[int], *, rests: bool = False) -> None:
         share = self.room.begin(question) or await self.room.enter(question)
         try:
             size = 0
             for read in reads:
+                if rests:
+                    self.room.rest(share)
+                    await asyncio.sleep(0)
+                    await self.room.again(share)
+                    size = 0  # asked anew
                 await asyncio.sleep(0)
                 size += read
                 await self.room.grow(share, size)
@@ -55,7 +60,8 @@ def test_whatever_the_answers_are_the_bound_holds_and_all_come_to_their_end(call
         room = Calls()
         tasks = []
         for number, (question, reads, cancelled) in enumerate(calls):
-            tasks.append(asyncio.create_task(room.make(number, question, reads)))
+            rests = number % 3 == 0
+            tasks.append(asyncio.create_task(room.make(number, question, reads, rests=rests)))
             if cancelled == 0:
                 await asyncio.sleep(0)
                 tasks[number // 2].cancel()
@@ -64,7 +70,7 @@ def test_whatever_the_answers_are_the_bound_holds_and_all_come_to_their_end(call
                 raise ended
         gone = [task.cancelled() for task in tasks]
         assert sorted(room.ended) == [number for number, lost in enumerate(gone) if not lost]
-        assert (room.room.held, room.room.waiting) == (0, 0)
+        assert (room.room.held, room.room.waiting, room.room.resting) == (0, 0, 0)
 
     asyncio.run(run())
 

@@ -12,6 +12,7 @@ from shadowlane.errors import BrokerError, ConfigError
 from shadowlane.processors.produce import Done, RecordTooLargeError
 from shadowlane.processors.samples import NoiseSample
 from shadowlane.processors.worker.caller import Caller
+from shadowlane.processors.worker.places import Places
 from shadowlane.processors.worker.progress import Progress
 from shadowlane.processors.worker.question import Attempt, Question
 from shadowlane.processors.worker.target import Plan
@@ -63,7 +64,9 @@ class Asked:
 
     def respond(self, asked: MirroredRequest) -> Response | None:
         assert self.plan.noise
-        asking = Twice(self.ask, self.put, self.progress).asking(asked, self.plan, self.plan.noise)
+        asking = Twice(self.ask, self.put, self.progress, Places(1, self.progress)).asking(
+            asked, self.plan, self.plan.noise
+        )
 
         async def run() -> Response | None:
             return None if asking is None else (await asking())()

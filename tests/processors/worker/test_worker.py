@@ -220,9 +220,11 @@ def test_bulk_goes_step_by_step() -> None:
     first = without_bulk(whole)
     assert first is not None
     assert (first.request, first.output, first.error) == (None, "text", "")
+    assert first.request_bytes == len(b'{"x":1}')
     second = without_bulk(first)
     assert second is not None
     assert (second.output, second.error) == ("", "bad_response")
+    assert (second.request_bytes, second.output_bytes) == (first.request_bytes, len("text"))
     third = without_bulk(second)
     assert third is not None
     assert (third.attributes, third.error) == ({}, "bad_response")

@@ -26,6 +26,35 @@ def test_the_pieces_that_the_network_makes_do_not_matter(places: list[int], newl
     assert (found.input_tokens, found.output_tokens, found.model) == (7, 3, "served-model")
 
 
+_BLOCKS = st.sampled_from(
+    [
+        *(chunk({"content": text}) for text in ("", "a", "} b\n\ndata: {", "[DONE]")),
+        *(
+            chunk({}, "stop"),
+            b"data: {}\n\n",
+            b"data: {},{}\n\n",
+            b"data: [1]\n\n",
+            b"data: [2\n\ndata: 3]\n\n",
+        ),
+        *(
+            b'data: {"error": {"message": "too much"}}\n\n',
+            b'data: {"x":\ndata: 1}\n\n',
+            b"data: {\n\n",
+            b": x\n\n",
+        ),
+        *(b"data:{}\n\n", b"\n", b"event: x\n", USAGE, DONE),
+    ]
+)
+
+
+@given(st.lists(_BLOCKS, max_size=9), st.booleans())
+def test_a_stream_read_at_once_says_what_it_does_event_by_event(blocks: list[bytes], done: bool) -> None:
+    """Other line ends are read event by event."""
+    pieces = [*blocks, DONE] if done else blocks
+    found, other = read_stream(pieces), read_stream([piece.replace(b"\n", b"\r\n") for piece in pieces])
+    assert vars(found) == vars(other)
+
+
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20), st.integers(1, 50))
 def test_the_first_token_came_with_the_piece_that_completes_its_event(texts: list[str], size: int) -> None:
     role = chunk({"role": "assistant", "content": ""})
