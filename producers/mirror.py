@@ -17,7 +17,7 @@ from shadowlane.producers.context import SHADOW, Said, said, saying
 from shadowlane.producers.exchange import Exchange, Source
 from shadowlane.producers.ids import new_request_id, valid_request_id
 from shadowlane.producers.ledger import Drop
-from shadowlane.producers.link import KafkaLink
+from shadowlane.producers.link import KafkaLink, Link
 from shadowlane.producers.log import Log
 from shadowlane.producers.outflow import Outflow, Samples
 from shadowlane.producers.pipeline import Pipeline
@@ -356,23 +356,11 @@ class Mirror:
 
     def _new_pipeline(self) -> Pipeline[Exchange]:
         settings = self.settings
-        topics = Topics(settings.topic_prefix)
-
-        def make_link() -> KafkaLink:
-            return KafkaLink(
-                settings.kafka,
-                topics,
-                buffer_bytes=settings.buffer_bytes,
-                delivery_timeout_s=settings.delivery_timeout,
-                options=settings.client,
-                log=self.log.client,
-            )
-
         pipeline: Pipeline[Exchange]
         pipeline = Pipeline(
-            make_link,
+            self._new_link,
             lambda exchange, route: encoder(exchange, route),
-            topics,
+            Topics(settings.topic_prefix),
             self.log,
             buffer_bytes=settings.buffer_bytes,
             hold_s=settings.delivery_timeout,
@@ -381,6 +369,18 @@ class Mirror:
         )
         encoder = ExchangeEncoder(self._outflow, pipeline.buffer.without_content, settings.max_body_bytes)
         return pipeline
+
+    def _new_link(self) -> Link:
+        """In the mirror's thread. Raises ConfigError."""
+        settings = self.settings
+        return KafkaLink(
+            settings.kafka,
+            Topics(settings.topic_prefix),
+            buffer_bytes=settings.buffer_bytes,
+            delivery_timeout_s=settings.delivery_timeout,
+            options=settings.client,
+            log=self.log.client,
+        )
 
     def _arm_exit(self) -> None:
         """On the first request, so in the process that serves."""

@@ -8,8 +8,8 @@ from tests.e2e import agents
 from tests.producers.support import FakeMirror
 
 
-def test_each_step_is_a_request_with_its_whole_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake, trap = FakeMirror(monkeypatch), agents.Trap(agent.TOOLS)
+def test_each_step_is_a_request_with_its_whole_context() -> None:
+    fake, trap = FakeMirror(), agents.Trap(agent.TOOLS)
     turns, steps = agents.script(7)  # two turns, a tool in each
     with agents.models() as server, trap.production():
         url = f"http://127.0.0.1:{server.server_port}/v1"
@@ -28,7 +28,7 @@ def test_each_step_is_a_request_with_its_whole_context(monkeypatch: pytest.Monke
 
 
 def test_it_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    fake = FakeMirror(monkeypatch)
+    fake = FakeMirror()
     monkeypatch.setattr(agent, "Mirror", lambda **_: fake.mirror)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with agents.models() as server:

@@ -48,10 +48,8 @@ def stored(client: Client, settings: ClickHouse, *lines: bytes, log: str = "pair
     insert_lines(client, settings, log, b"\n".join(lines), uuid.uuid4().hex)
 
 
-def mirrored(
-    monkeypatch: pytest.MonkeyPatch, body: bytes, **settings: Any
-) -> tuple[MirroredRequest, Response]:
-    fake = FakeMirror(monkeypatch, **settings)
+def mirrored(body: bytes, **settings: Any) -> tuple[MirroredRequest, Response]:
+    fake = FakeMirror(**settings)
     exchange = fake.mirror.begin("/chat", "openai.chat")
     assert exchange is not None
     exchange.request(body)
@@ -74,33 +72,27 @@ def test_what_goes_without_its_text_keeps_its_size(
     client: Client, settings: ClickHouse, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     monkeypatch.setenv(TOKEN_KEY, "a key of the tests, no secret")
-    request, served = mirrored(monkeypatch, BODY, content=content)
+    request, served = mirrored(BODY, content=content)
     stored(client, settings, encode(paired(request, served)))
     assert client.query(SIZES.format("abstained")).result_rows == [(len(BODY), len(ANSWER.encode()), None)]
     text = client.query("SELECT stable_output FROM abstained").result_rows[0][0]
     assert ANSWER not in text
 
 
-def test_a_half_alone_has_them_too(
-    client: Client, settings: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, served = mirrored(monkeypatch, BODY, content="metadata")
+def test_a_half_alone_has_them_too(client: Client, settings: ClickHouse) -> None:
+    _, served = mirrored(BODY, content="metadata")
     stored(client, settings, encode(pair_of(Match("id", ROLLOUT, "e", served, None, []), None)))
     assert client.query(SIZES.format("unpaired")).result_rows == [(len(BODY), len(ANSWER.encode()), None)]
 
 
-def test_what_is_not_compared_leaves_its_size(
-    client: Client, settings: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, served = mirrored(monkeypatch, BODY, content="full")
+def test_what_is_not_compared_leaves_its_size(client: Client, settings: ClickHouse) -> None:
+    _, served = mirrored(BODY, content="full")
     stored(client, settings, encode(pair_of(Match("id", None, "", served, None, []), None)))
     assert client.query(SIZES.format("unpaired")).result_rows == [(None, len(ANSWER.encode()), None)]
 
 
-def test_what_went_out_whole_is_measured_in_the_store(
-    client: Client, settings: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request, served = mirrored(monkeypatch, BODY, content="full")
+def test_what_went_out_whole_is_measured_in_the_store(client: Client, settings: ClickHouse) -> None:
+    request, served = mirrored(BODY, content="full")
     pair = paired(request, served, output="größer")
     stored(client, settings, encode(pair))
     ((asked, stable, candidate),) = client.query(SIZES.format("pairs")).result_rows
@@ -112,10 +104,8 @@ def test_what_went_out_whole_is_measured_in_the_store(
     assert noise == [(asked, stable, candidate)]
 
 
-def test_what_was_cut_for_kafka_has_the_size_of_the_whole(
-    client: Client, settings: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request, served = mirrored(monkeypatch, BODY, content="full")
+def test_what_was_cut_for_kafka_has_the_size_of_the_whole(client: Client, settings: ClickHouse) -> None:
+    request, served = mirrored(BODY, content="full")
     pair = paired(request, served, output="x" * 200_000)
     cut = shortened(decode(Pair, encode(pair)))
     assert len(cut.candidate_output) < 200_000
@@ -127,8 +117,8 @@ def test_what_was_cut_for_kafka_has_the_size_of_the_whole(
     )
 
 
-def test_a_body_that_is_no_json_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    request, served = mirrored(monkeypatch, b"what?", content="full")
+def test_a_body_that_is_no_json_has_a_size() -> None:
+    request, served = mirrored(b"what?", content="full")
     assert request.without_content == "request_not_json"
     assert paired(request, served).request_bytes == len(b"what?")
 

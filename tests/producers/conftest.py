@@ -6,6 +6,6 @@ from tests.producers.support import FakeMirror
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMirror:
+def fake() -> FakeMirror:
     """A mirror on a link that acknowledges everything."""
-    return FakeMirror(monkeypatch)
+    return FakeMirror()

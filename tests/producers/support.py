@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import confluent_kafka
-import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -97,12 +96,19 @@ def balanced(stats: dict[str, Any]) -> bool:
 
 
 class FakeMirror:
-    """A mirror on a fake link; ``sent()`` flushes and says what came."""
+    """A mirror on a fake link; ``sent()`` flushes and says what came.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.link = FakeLink()
-        monkeypatch.setattr("shadowlane.producers.mirror.KafkaLink", lambda *_, **__: self.link)
-        self.mirror = Mirror("shop", kafka="fake:9092", **settings)
+    The link is the mirror's own: its thread makes it whenever it comes to that, and may do so in the next test.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        link = self.link = FakeLink()
+
+        class Linked(Mirror):
+            def _new_link(self) -> FakeLink:
+                return link
+
+        self.mirror: Mirror = Linked("shop", kafka="fake:9092", **settings)
 
     def sent(self) -> Sent:
         assert self.mirror.flush(20), self.mirror.stats()

@@ -132,8 +132,8 @@ def test_kafka_that_takes_only_one_half(fake: FakeMirror) -> None:
     assert balanced(fake.mirror.stats())
 
 
-def test_content_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, content="metadata")
+def test_content_switched_off() -> None:
+    fake = FakeMirror(content="metadata")
     serve(fake.mirror, 1, size=77)
     request, served = fake.one()
     assert (request.body, request.without_content) == (None, "metadata")
@@ -141,11 +141,11 @@ def test_content_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"xxx" not in b"".join(value for _, _, value in fake.link.acknowledged)
 
 
-def test_a_redactor_that_raises_lets_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redactor_that_raises_lets_nothing_out() -> None:
     def redact(data: bytes) -> bytes:
         raise ValueError("no")
 
-    fake = FakeMirror(monkeypatch, redact=redact)
+    fake = FakeMirror(redact=redact)
     with fake.mirror.context(key="bob@example.com", attributes={"mail": "bob@example.com"}):
         serve(fake.mirror, 3)
     sent = fake.sent()
@@ -177,8 +177,8 @@ def test_what_is_mirrored_is_redacted(fake: FakeMirror) -> None:
     assert len({r.key for r in sent.requests}) == 1
 
 
-def test_sampling_sticks_to_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, sample=0.3)
+def test_sampling_sticks_to_the_key() -> None:
+    fake = FakeMirror(sample=0.3)
     for user in range(200):
         with fake.mirror.context(key=f"user-{user}"):
             serve(fake.mirror, 2)
@@ -189,12 +189,10 @@ def test_sampling_sticks_to_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 30_000, 300_000])
-def test_an_answer_handed_in_whole_is_what_it_is_in_pieces(
-    monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_an_answer_handed_in_whole_is_what_it_is_in_pieces(size: int) -> None:
     found = []
     for whole in (True, False):
-        fake = FakeMirror(monkeypatch)
+        fake = FakeMirror()
         exchange = fake.mirror.begin("r", "json")
         assert exchange is not None
         exchange.request(b'{"a": 1}')

@@ -44,16 +44,16 @@ def keyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_KEY, KEY.decode())
 
 
-def test_full_is_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, content="full")
+def test_full_is_all_of_it() -> None:
+    fake = FakeMirror(content="full")
     ask(fake.mirror)
     request, served = fake.one()
     assert (request.body, request.without_content) == (BODY, "")
     assert (served.output, served.tool_calls) == ("done, Bob", TOOLS)
 
 
-def test_metadata_is_sizes_times_model_tokens_and_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, content="metadata")
+def test_metadata_is_sizes_times_model_tokens_and_status() -> None:
+    fake = FakeMirror(content="metadata")
     ask(fake.mirror, key="bob@example.com")
     request, served = fake.one()
     assert (request.body, request.without_content, request.model) == (None, "metadata", "m")
@@ -66,8 +66,8 @@ def test_metadata_is_sizes_times_model_tokens_and_status(monkeypatch: pytest.Mon
     assert fake.mirror.stats()["without_content"] == {"metadata": 1}
 
 
-def test_hashed_is_equal_where_the_texts_are(monkeypatch: pytest.MonkeyPatch, keyed: None) -> None:
-    fake = FakeMirror(monkeypatch, content="hashed")
+def test_hashed_is_equal_where_the_texts_are(keyed: None) -> None:
+    fake = FakeMirror(content="hashed")
     ask(fake.mirror)
     ask(fake.mirror, body=BODY | {"temperature": 1})
     sent = fake.sent()
@@ -89,16 +89,14 @@ def test_hashed_without_a_key_mirrors_nothing_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(TOKEN_KEY, raising=False)
-    fake = FakeMirror(monkeypatch, content="hashed")
+    fake = FakeMirror(content="hashed")
     ask(fake.mirror)
     assert fake.mirror.stats()["dropped"] == {"misconfigured": 1}
     assert f"{TOKEN_KEY} is not set" in caplog.text
 
 
-def test_tokens_are_equal_for_equal_values_on_both_sides(
-    monkeypatch: pytest.MonkeyPatch, keyed: None
-) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_tokens_are_equal_for_equal_values_on_both_sides(keyed: None) -> None:
+    fake = FakeMirror()
     ask(fake.mirror)
     request, served = fake.one()
     said = request.body["messages"][0]["content"].removeprefix("I am ")
@@ -123,13 +121,13 @@ def test_a_value_has_one_token_however_it_is_written(one: str, same: str, other:
     assert rules.text(rules.text(one)) == rules.text(one)
 
 
-def test_each_route_has_its_own_mode(monkeypatch: pytest.MonkeyPatch, keyed: None) -> None:
+def test_each_route_has_its_own_mode(keyed: None) -> None:
     routes = {
         "/notes/{id}": {"content": "full"},
         "/health*": {"content": "metadata"},
         "/b": {"content": "hashed"},
     }
-    fake = FakeMirror(monkeypatch, routes=routes)
+    fake = FakeMirror(routes=routes)
     for route in ("/chat", "/notes/17", "/notes/{id}", "/notes/17/x", "/healthz/deep", "/b"):
         ask(fake.mirror, route)
     found = {
@@ -146,9 +144,9 @@ def test_each_route_has_its_own_mode(monkeypatch: pytest.MonkeyPatch, keyed: Non
     }
 
 
-def test_each_route_has_its_own_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_route_has_its_own_share() -> None:
     routes = {"/health": {"sample": 0}, "/chat": {"sample": 1}}
-    fake = FakeMirror(monkeypatch, sample=0.5, routes=routes)
+    fake = FakeMirror(sample=0.5, routes=routes)
     for route in ("/health", "/chat", "/else"):
         for number in range(100):
             ask(fake.mirror, route, key=f"k{number}")
@@ -160,7 +158,7 @@ def test_each_route_has_its_own_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_over_the_cap_is_booked_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch, per_second=3, routes={"/free": {"per_second": 1000}})
+    fake = FakeMirror(per_second=3, routes={"/free": {"per_second": 1000}})
     monkeypatch.setattr("shadowlane.producers.mirror.monotonic", lambda: 5.0)
     for _ in range(8):
         ask(fake.mirror, "/a")
@@ -244,7 +242,7 @@ def test_addresses_and_phones_go_by_the_names_of_members() -> None:
     assert redact_json(redacted) is redacted
 
 
-def test_a_redactor_that_is_too_slow_is_counted_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redactor_that_is_too_slow_is_counted_as_such() -> None:
     over = threading.Event()
 
     def redact(data: bytes) -> bytes:
@@ -252,7 +250,7 @@ def test_a_redactor_that_is_too_slow_is_counted_as_such(monkeypatch: pytest.Monk
             over.wait()
         return data
 
-    fake = FakeMirror(monkeypatch, redact=redact, redact_timeout=0.05)
+    fake = FakeMirror(redact=redact, redact_timeout=0.05)
     ask(fake.mirror)
     ask(fake.mirror, body={"model": "m", "messages": []})
     sent = fake.sent()

@@ -49,8 +49,8 @@ async def answered(fake: FakeMirror | None, body: Body) -> httpx2.Response:
     return await client.send(client.build_request("POST", URL, json={}), stream=True)
 
 
-def test_an_event_loop_has_no_generator_of_the_tee_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_an_event_loop_has_no_generator_of_the_tee_to_close() -> None:
+    fake = FakeMirror()
 
     async def generators(wrapping: FakeMirror | None) -> list[str]:
         begun: list[Any] = []
@@ -70,10 +70,8 @@ def test_an_event_loop_has_no_generator_of_the_tee_to_close(monkeypatch: pytest.
     assert fake.one()[1].output == "la "
 
 
-def test_a_stream_that_nobody_reads_on_is_over_though_its_response_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_a_stream_that_nobody_reads_on_is_over_though_its_response_is_kept() -> None:
+    fake = FakeMirror()
 
     async def leave() -> httpx2.Response:
         body = Body([EVENT] * 9)
@@ -91,8 +89,8 @@ def test_a_stream_that_nobody_reads_on_is_over_though_its_response_is_kept(
 
 
 @pytest.mark.parametrize("body", [Body([EVENT, OSError("no body")]), Unreadable([])])
-def test_what_a_body_raises_is_raised(monkeypatch: pytest.MonkeyPatch, body: Body) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_what_a_body_raises_is_raised(body: Body) -> None:
+    fake = FakeMirror()
 
     async def read() -> None:
         await (await answered(fake, body)).aread()
@@ -102,8 +100,8 @@ def test_what_a_body_raises_is_raised(monkeypatch: pytest.MonkeyPatch, body: Bod
     assert fake.one()[1].error == "connection"
 
 
-def test_a_task_cancelled_while_it_waits_for_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_a_task_cancelled_while_it_waits_for_a_piece() -> None:
+    fake = FakeMirror()
 
     async def cancel() -> None:
         asked = asyncio.Event()

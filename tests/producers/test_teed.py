@@ -74,12 +74,10 @@ def seen(fake: FakeMirror) -> list[Any]:
     status=st.sampled_from([200, 500]),
     kind=st.sampled_from(["application/json", "Text/Event-Stream; charset=utf-8", ""]),
 )
-def test_the_same_goes_out_and_the_same_is_held(
-    monkeypatch: pytest.MonkeyPatch, body: int, pieces: list[int], status: int, kind: str
-) -> None:
+def test_the_same_goes_out_and_the_same_is_held(body: int, pieces: list[int], status: int, kind: str) -> None:
     found = []
     for way in (teed, told):
-        fake = FakeMirror(monkeypatch, max_body_bytes=MAX_BODY, buffer_bytes=10_000_000)
+        fake = FakeMirror(max_body_bytes=MAX_BODY, buffer_bytes=10_000_000)
         headers = {"content-type": kind.lower() if way is told else kind} if kind else {}
         exchange = way(fake, asked(body), [b"x" * size for size in pieces], status, headers)
         fake.mirror._pipeline.buffer.collect()
@@ -87,17 +85,15 @@ def test_the_same_goes_out_and_the_same_is_held(
     assert found[0] == found[1]
 
 
-def test_an_encoded_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_an_encoded_answer() -> None:
+    fake = FakeMirror()
     answer = gzip.compress(b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}')
     teed(fake, b"{}", [answer[:9], answer[9:]], 200, {"content-encoding": "gzip"})
     assert seen(fake) == [({}, PARENT, "Hello", 200, "", "", "stop")]
 
 
-def test_a_mirror_without_room_holds_nothing_of_a_stream_that_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fake = FakeMirror(monkeypatch, buffer_bytes=100_000)
+def test_a_mirror_without_room_holds_nothing_of_a_stream_that_goes_on() -> None:
+    fake = FakeMirror(buffer_bytes=100_000)
     call = new_call(fake.mirror, "r", lone=True)
     request = httpx2.Request("POST", "http://m/", content=b"{}")
     attempt = call.attempt(Attempt, "openai.chat", request)
@@ -114,8 +110,8 @@ def test_a_mirror_without_room_holds_nothing_of_a_stream_that_goes_on(
     assert fake.mirror.stats()["buffered_bytes"] == 0
 
 
-def test_what_is_read_after_the_call_was_given_up_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_what_is_read_after_the_call_was_given_up_goes_nowhere() -> None:
+    fake = FakeMirror()
     call = new_call(fake.mirror, "r")
     attempt = call.attempt(Attempt, "openai.chat", httpx2.Request("POST", "http://m/", content=b"{}"))
     assert attempt is not None
@@ -129,8 +125,8 @@ def test_what_is_read_after_the_call_was_given_up_goes_nowhere(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("size", [10, FREE_BYTES])
-def test_the_first_token_came_when_its_piece_did(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    fake = FakeMirror(monkeypatch)
+def test_the_first_token_came_when_its_piece_did(size: int) -> None:
+    fake = FakeMirror()
     call = new_call(fake.mirror, "r")
     attempt = call.attempt(Attempt, "openai.chat", httpx2.Request("POST", "http://m/", content=asked(size)))
     assert attempt is not None

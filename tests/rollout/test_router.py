@@ -26,8 +26,8 @@ def followers(monkeypatch: pytest.MonkeyPatch) -> list[FakeFollower]:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMirror:
-    return FakeMirror(monkeypatch)
+def fake() -> FakeMirror:
+    return FakeMirror()
 
 
 def test_before_it_knows_anything_the_stable_version_serves(followers: list[FakeFollower]) -> None:

@@ -94,7 +94,10 @@ def all_of(settings: Settings, count: int) -> Sent:
                 assert value is not None
                 messages.append((names[topic], partition, value))
             sent = Sent(messages)
-            if sent.rows["mirrored"] >= count and len({r.request_id for r in sent.served}) >= count:
+            halves = (sent.requests, sent.served)
+            if sent.rows["mirrored"] >= count and all(
+                len({half.request_id for half in side}) >= count for side in halves
+            ):
                 break
     return Sent(messages)
 
