@@ -27,6 +27,7 @@ from shadowlane.rollout.measured import (
 from shadowlane.rollout.models import answered_as
 from shadowlane.rollout.next_step import next_step
 from shadowlane.rollout.noise import Noise, read_noise
+from shadowlane.rollout.sessions import Sessions, read_sessions
 from shadowlane.rollout.standing import read_standing
 from shadowlane.rollout.state import Entry as LogEntry
 from shadowlane.rollout.state import Phase
@@ -67,6 +68,7 @@ class Report:
     models: tuple[dict[str, Any], ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
+    sessions: Sessions | None = None
 
 
 def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Report:
@@ -114,6 +116,7 @@ def build(rows: Rows, settings: Settings, rollout: Rollout, now: datetime) -> Re
         models=answered_as(rows, rollout.name, rollout.epoch),
         left_out=left_out(rows, rollout),
         messages=messages(rows, rollout),
+        sessions=read_sessions(rows, rollout),
     )
 
 

@@ -14,6 +14,7 @@ from shadowlane.cli.render import bar, evidence, number, printable, shortened, s
 from shadowlane.cli.report import ROWS, _ledger, render
 from shadowlane.rollout.measured import Metric
 from shadowlane.rollout.report import Report
+from shadowlane.rollout.sessions import Sessions
 
 
 @given(st.text())
@@ -110,6 +111,10 @@ def test_what_a_promotion_lacks_is_told_one_by_one() -> None:
     assert "Pairs that one version was asked without: temperature 1,200, seed 7" in map(
         str.rstrip, shown(without)
     )
+
+    text = " ".join(map(str.strip, shown(replace(report, sessions=Sessions(20, 5, 55, 6, 9, 1)))))
+    assert "In 5 of 20 sessions the candidate would have called other tools: at 6 of 55 steps" in text
+    assert "9 steps came after the first of those" in text
 
     ledger = report.ledger | {"eligible": 60, "abstained": 38, "unpaired": 2}
     ledger |= {

@@ -16,6 +16,7 @@ from shadowlane.rollout.log import Log
 from shadowlane.rollout.machine import Command, on_command
 from shadowlane.rollout.models import answered_as
 from shadowlane.rollout.recent import recent
+from shadowlane.rollout.sessions import Sessions, read_sessions
 from shadowlane.rollout.state import Action, Alert, Entry, Phase, State
 from shadowlane.schemas.codec import encode
 from shadowlane.schemas.config import ClickHouse, Confirm, Rollout
@@ -553,6 +554,32 @@ def test_the_report_says_what_a_version_was_asked_without(scene: Scene) -> None:
     for left_out in ([], ["seed"], ["seed", "temperature"]):
         put(scene.store, scene.rollout, NOW, 2, left_out=left_out)
     assert measured.left_out(scene.store.rows, scene.rollout) == {"seed": 4, "temperature": 2}
+
+
+def test_the_report_says_where_a_session_goes_another_way(scene: Scene) -> None:
+    def step(session: str, at: int, stable: str | None, candidate: str | None) -> None:
+        calls = [[{"name": name, "arguments": {}}] if name else None for name in (stable, candidate)]
+        put(
+            scene.store,
+            scene.rollout,
+            NOW + at,
+            1,
+            attributes={"session.id": session},
+            stable_tool_calls=calls[0],
+            candidate_tool_calls=calls[1],
+        )
+
+    step("talk", 0, None, None)
+    assert read_sessions(scene.store.rows, scene.rollout) is None, "nothing was called"
+    put(scene.store, scene.rollout, NOW, 1, stable_tool_calls=[{"name": "look_up", "arguments": {}}])
+    step("same", 0, "look_up", "look_up")
+    step("same", 1, None, None)
+    for at, candidate in enumerate(("look_up", "refund", "look_up", "refund")):
+        step("other", at, "look_up", candidate)
+    found = read_sessions(scene.store.rows, scene.rollout)
+    assert found == Sessions(
+        sessions=3, another_way=1, compared=7, diverged=2, compared_after=2, diverged_after=1
+    )
 
 
 def test_on_call_hears_that_the_provider_changed_the_model(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from shadowlane.cli.store import reader
 from shadowlane.cli.uncompared import newest, not_compared, reasons
 from shadowlane.rollout.measured import Metric
 from shadowlane.rollout.report import Report, build
+from shadowlane.rollout.sessions import Sessions
 from shadowlane.schemas.config import Settings
 
 EXIT_BY_VERDICT = {"promote": 0, "hold": 10, "inconclusive": 11, "roll_back": 12}
@@ -97,6 +98,8 @@ def render(report: Report) -> RenderableType:
         parts += [Text(), _slices(report)]
     if report.noise:
         parts += [Text(), noise_table(report.noise)]
+    if report.sessions:
+        parts += [Text(), *_sessions(report.sessions)]
     if report.failures:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in report.failures.items())
         parts += [
@@ -118,6 +121,20 @@ def render(report: Report) -> RenderableType:
         parts += [Text(), Text(f"Cost of these answers: {spent}")]
     parts += [Text(), _ledger(report.ledger)]
     return Group(Text(), *parts, Text())
+
+
+def _sessions(found: Sessions) -> list[RenderableType]:
+    """Where a candidate would have called other tools, and what is compared after that."""
+    head = (
+        f"In {found.another_way:,} of {found.sessions:,} sessions the candidate would have called other tools"
+    )
+    lines: list[RenderableType] = [Text(f"{head}: at {found.diverged:,} of {found.compared:,} steps")]
+    if found.compared_after:
+        after = (
+            f"{found.compared_after:,} steps came after the first of those, in a context that is not its own"
+        )
+        lines.append(Text(f"  {after}: at {found.diverged_after:,}", "dim"))
+    return lines
 
 
 def _models(report: Report) -> list[RenderableType]:
