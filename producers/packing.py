@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from io import BytesIO
 
 from shadowlane.producers.buffer import Book
 from shadowlane.schemas.codec import ENVELOPE_MAX_BYTES
@@ -21,30 +22,30 @@ class Batch:
         self.partition = partition
         self.books: Counter[Book] = Counter()
         self.cost = 0
-        self._requests = bytearray()
-        self._served = bytearray()
+        self._requests = BytesIO()
+        self._served = BytesIO()
 
     def add(self, book: Book, cost: int, request_line: bytes, response_line: bytes) -> bool:
         """False where it would be too large then; the first request always fits."""
         requests, served = self._requests, self._served
         if self.books:
             if (
-                len(requests) + len(request_line) >= ENVELOPE_MAX_BYTES
-                or len(served) + len(response_line) >= ENVELOPE_MAX_BYTES
+                requests.tell() + len(request_line) >= ENVELOPE_MAX_BYTES
+                or served.tell() + len(response_line) >= ENVELOPE_MAX_BYTES
             ):
                 return False
-            requests += b"\n"
-            served += b"\n"
-        requests += request_line
-        served += response_line
+            requests.write(b"\n")
+            served.write(b"\n")
+        requests.write(request_line)
+        served.write(response_line)
         self.books[book] += 1
         self.cost += cost
         return True
 
     def envelopes(self) -> tuple[bytes, bytes]:
         """(requests, served responses), line by line the same request ids. Once: the batch lets go of them."""
-        both = bytes(self._requests), bytes(self._served)
-        self._requests, self._served = bytearray(), bytearray()
+        both = self._requests.getvalue(), self._served.getvalue()
+        self._requests, self._served = BytesIO(), BytesIO()
         return both
 
 

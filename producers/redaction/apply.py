@@ -115,21 +115,28 @@ class Rules:
 
     def json(self, value: Any, nested: int = _NESTED) -> Any:
         """A parsed JSON value, redacted; ``value`` itself, not a copy, where nothing was found."""
-        if isinstance(value, str):
-            return self.text(value, nested)
-        if isinstance(value, list):
-            items = [self.json(item, nested) for item in value]
-            return value if all(map(operator.is_, items, value)) else items
+        # Strings are looked at where they are found: a call for each would cost as much again.
         if isinstance(value, dict):
             if not self._plain_names.issuperset(value):
                 return self._object(value, nested)
-            members = [self.json(member, nested) for member in value.values()]
-            return (
-                value
-                if all(map(operator.is_, members, value.values()))
-                else dict(zip(value, members, strict=True))
-            )
-        return value
+            members: Any = value.items()
+        elif isinstance(value, list):
+            members = enumerate(value)
+        else:
+            return self.text(value, nested) if isinstance(value, str) else value
+        out = None
+        for place, member in members:
+            if isinstance(member, str):
+                new: Any = self.text(member, nested)
+            elif isinstance(member, (dict, list)):
+                new = self.json(member, nested)
+            else:
+                continue
+            if new is not member:
+                if out is None:
+                    out = value.copy()
+                out[place] = new
+        return value if out is None else out
 
     def _object(self, value: dict[str, Any], nested: int) -> dict[str, Any]:
         out: dict[str, Any] = {}

@@ -84,7 +84,7 @@ def _wrong(message: dict[str, Any], found: Answer) -> str:
         return "the message's content is no text"
     if not isinstance(message.get("tool_calls"), (list, NoneType)):
         return "tool_calls is no list"
-    if not all(call["name"] for call in found.tool_calls):
+    if found.tool_calls and not all(call["name"] for call in found.tool_calls):
         return "a tool call without a name"
     return ""
 
