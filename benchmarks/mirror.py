@@ -14,8 +14,10 @@ The bodies are plain prose, the same with each call; of such prose nothing is re
 each call, with numbers, hyphens and colons, at which the redaction has to look closer; in the second of them a system
 prompt of 2 KB more comes before each question, the same each time.
 
-Two more rows say what the rounds do not: five seconds on end, and the rounds with all of the process's threads on one
-core, where none finds its caches changed by another core.
+The rounds share a process with the clients of all the other ways. So the mirror and the pair are also measured as a
+service has them: alone in a process, for five seconds on end, in turns, medians of five processes; the ratios are of
+these. One more row has the rounds with all of the process's threads on one core, where none finds its caches changed by
+another core.
 
 "a computation" is some 33 µs of Python: what the mirror's thread, which needs the same interpreter, does to a service.
 
@@ -36,6 +38,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +67,9 @@ CHAT = Protocol.OPENAI_CHAT
 PIECES = "mirror, hook by hook"
 NOTHING, FLOOR, MIRROR, PAIR = "nothing", "deque.append", "mirror", "orjson.dumps and Producer.produce"
 CLOSER, PROMPTED = "mirror, text with numbers", "the same after a prompt of 2 KB"
-STEADY, ONE_CORE = "mirror, five seconds on end", "mirror, the process on one core"
-STEADY_S = 5.0
+ALONE, ONE_CORE = "{}, alone in its process", "mirror, the process on one core"
+ALONE_S = 5.0
+TURNS = 5
 UNREDACTED, OBSERVED, FULL = "mirror, content full", "mirror.observe", "mirror, Kafka away, buffer full"
 Row = dict[str, float]
 
@@ -94,33 +98,48 @@ def growth() -> dict[str, Any]:
         for processes in (1, 2):
             rate = RATE // processes
             with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-                rows = list(pool.map(_alone, [(bootstrap, topics.prefix, rate)] * processes))
-            row = {key: statistics.median(r[key] for r in rows) for key in rows[0]}
+                idle, *rows = (
+                    list(pool.map(_alone, [(bootstrap, topics.prefix, rate, name)] * processes))
+                    for name in (NOTHING, *[MIRROR] * TURNS)
+                )
+            every = [row for turn in rows for row in turn]
+            row = {key: statistics.median(r[key] for r in every) for key in every[0]}
+            row["cpu"] -= statistics.median(r["cpu"] for r in idle)
             what = f"{processes} processes, {rate} calls a second each"
             print(f"{what:46}" + "".join(f"{value:8.1f}" for value in row.values()))
             found[what] = row
     return found
 
 
-def _alone(task: tuple[str, str, int]) -> Row:
-    """The mirror's row, in a process of its own; CPU less that of as many calls of nothing."""
-    bootstrap, prefix, rate = task
-    logging.getLogger("shadowlane.mirror").setLevel(logging.CRITICAL)  # that Kafka is away is meant
-    ways = Ways(bootstrap, Topics(prefix), 2)
-    rows: dict[str, list[Row]] = {NOTHING: [], MIRROR: []}
-    for _ in range(1 + SIZES[2]):
-        for name, took in rows.items():
-            took.append(_round(ways.all[name], ways.all[name], rate, ROUND_S, ways.flush))
+def _by_themselves(bootstrap: str, topics: Topics) -> dict[str, Row]:
+    """The mirror and the pair as a service has them: one alone in a process, for seconds on end, in turns."""
+    took: dict[str, list[Row]] = {NOTHING: [], MIRROR: [], PAIR: []}
+    for turn in range(TURNS):
+        for name in sorted(took, reverse=bool(turn % 2)):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                took[name].append(pool.submit(_alone, (bootstrap, topics.prefix, RATE, name)).result())
+    rows = {
+        name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in took.items()
+    }
+    idle = rows.pop(NOTHING)["cpu"]
+    return {ALONE.format(name): row | {"cpu": row["cpu"] - idle} for name, row in rows.items()}
+
+
+def _alone(task: tuple[str, str, int, str]) -> Row:
+    """One way, in a process of its own."""
+    bootstrap, prefix, rate, name = task
+    ways = Ways(bootstrap, Topics(prefix), 2, few=True)
+    way = ways.all[name]
+    _round(way, way, rate, 1.0, ways.flush)
+    row = _round(way, way, rate, ALONE_S, ways.flush)
     ways.close()
-    row = {key: statistics.median(r[key] for r in rows[MIRROR][1:]) for key in rows[MIRROR][0]}
-    row["cpu"] -= statistics.median(r["cpu"] for r in rows[NOTHING][1:])
     return row
 
 
 class Ways:
     """Each way to mirror a call of so many kilobytes, and how to wait until all it left behind is done."""
 
-    def __init__(self, bootstrap: str, topics: Topics, kilobytes: int) -> None:
+    def __init__(self, bootstrap: str, topics: Topics, kilobytes: int, *, few: bool = False) -> None:
         half = kilobytes * 512
         answer = (ANSWER * (half // len(ANSWER) + 1))[: half - 90]
         question = (QUESTION * (half // len(QUESTION) + 1))[: half - 60]
@@ -131,8 +150,10 @@ class Ways:
         self.mirror = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix)
         unredacted = Mirror("bench", kafka=bootstrap, topic_prefix=topics.prefix, content="full")
         away = Mirror("bench", kafka="127.0.0.1:1", topic_prefix=topics.prefix, buffer_bytes=4_000_000)
-        producer = confluent_kafka.Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
+        client = cache(
+            lambda: confluent_kafka.Producer(
+                {"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
+            )
         )
         bare: deque[tuple[bytes, bytes]] = deque(maxlen=100)
 
@@ -189,6 +210,7 @@ class Ways:
                 role="served",
                 output=answer,
             )
+            producer = client()
             producer.produce(topics.requests, orjson.dumps(request))
             producer.produce(topics.served, orjson.dumps(response))
             producer.poll(0)
@@ -196,7 +218,8 @@ class Ways:
         def flush() -> None:
             self.mirror.flush(30)
             unredacted.flush(30)
-            producer.flush(30)
+            if client.cache_info().currsize:
+                client().flush(30)
 
         self.flush = flush
         self.all: dict[str, Callable[[], None]] = {
@@ -206,7 +229,7 @@ class Ways:
             UNREDACTED: mirrored(unredacted),
             PAIR: produced,
         }
-        if kilobytes == 2:
+        if kilobytes == 2 and not few:
             self.all |= {CLOSER: different(""), PROMPTED: different(_told(0, 2048))}
             self.all |= {PIECES: pieces, OBSERVED: lambda: observed(question), FULL: mirrored(away)}
             for _ in range(4_000_000 // 2048):
@@ -256,8 +279,6 @@ def _measure(bootstrap: str, kilobytes: int, partitions: int = 4) -> dict[str, A
             took.setdefault(f"a computation, beside {name}", []).append(beside)
         if kilobytes == 2:
             took.setdefault(ONE_CORE, []).append(_on_one_core(ways.all[MIRROR], rate, ways.flush))
-    if kilobytes == 2:
-        took[STEADY] = [_round(ways.all[MIRROR], ways.all[MIRROR], rate, STEADY_S, ways.flush)]
     stats = ways.mirror.stats()
     ways.close()
     rows = {
@@ -266,11 +287,14 @@ def _measure(bootstrap: str, kilobytes: int, partitions: int = 4) -> dict[str, A
     idle = rows[NOTHING]["cpu"]
     for row in rows.values():
         row["cpu"] -= idle
+    if kilobytes == 2 and partitions == 4:
+        rows |= _by_themselves(bootstrap, topics)
+    mirror, pair = (rows.get(ALONE.format(name), rows[name]) for name in (MIRROR, PAIR))
     return {
         "calls_per_second": rate,
         "microseconds": rows,
-        "path_of_pair": rows[MIRROR]["p50"] / rows[PAIR]["p50"],
-        "cpu_of_pair": rows[MIRROR]["cpu"] / rows[PAIR]["cpu"],
+        "path_of_pair": mirror["p50"] / pair["p50"],
+        "cpu_of_pair": mirror["cpu"] / pair["cpu"],
         "mirror": {k: stats[k] for k in ("eligible", "mirrored", "dropped")},
     }
 
