@@ -258,7 +258,7 @@ def _summed(
         sums[filled] = np.add.reduceat(log_rows(layout, values).sum(axis=1), starts, axis=0)
     units = np.repeat(owner, values.shape[1])
     row, cell = np.divmod(units, number.shape[1])
-    spans = _Spans(rows, cells, row, cell, values.reshape(len(units), -1), observables)
+    spans = _Spans(rows, cells, row, cell, values.reshape(len(units), values.shape[2]), observables)
     return spans, sums.reshape(*number.shape, -1)
 
 

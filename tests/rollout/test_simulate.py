@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shadowlane.errors import ConfigError
@@ -162,6 +162,7 @@ class TestTraffic:
         st.integers(1, 4),
         st.sampled_from([None, Spans(3, 0.5), Spans(4, 0.2, units=False)]),
     )
+    @example(569, 3, Spans(4, 0.2, units=False))  # a bucket in which no run has a session
     @settings(max_examples=12, deadline=None)
     def test_whatever_it_is_its_evidence_is_that_of_the_real_fold(
         self, seed: int, slices: int, sessions: Spans | None
