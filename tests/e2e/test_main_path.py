@@ -348,6 +348,16 @@ def test_an_agent_is_shadowed_step_by_step_and_no_tool_runs(system: System) -> N
     assert (trap.trapped, server.trapped, trap.runs) == ([], [], agents.runs_of_production())
     assert (report["ledger"]["scored"], report["ledger"]["abstained"]) == (len(wanted), 1)
     assert report["ledger"]["adds_up"]
+    ends = {number: len(agents.script(number)[1]) for number in agents.DIVERGES}
+    after = sum(ends[number] - step for number, (step, _) in agents.DIVERGES.items())
+    assert report["sessions"] == {
+        "sessions": 21,  # with the one of which nobody was asked
+        "another_way": len(agents.DIVERGES),
+        "compared": len(wanted),
+        "diverged": len(agents.DIVERGES),
+        "compared_after": after,
+        "diverged_after": 0,
+    }
     for number, step in wanted:  # each once, in its recorded context, marked
         assert server.context("candidate", number, step) == server.context("stable", number, step)
         assert server.saw["candidate", number, step][1] == "1"
