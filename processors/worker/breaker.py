@@ -28,9 +28,14 @@ class Breaker:
         self._open_s = settings.open_s
         self._opens_again_at: float | None = None  # while it is not closed
         self._trying = False
+        self._opened_at = 0.0
 
     def closed(self) -> bool:
         return self._opens_again_at is None
+
+    def open_for(self, now: float) -> float:
+        """Seconds; 0 while it is closed."""
+        return 0.0 if self._opens_again_at is None else now - self._opened_at
 
     @property
     def calm(self) -> bool:
@@ -61,6 +66,7 @@ class Breaker:
             return
         self._failed.append(failed)
         if failed and len(self._failed) == self._settings.calls and self._too_many():
+            self._opened_at = now
             self._opens_again_at = now + self._open_s
 
     def stopped(self, *, tried: bool = False) -> None:

@@ -97,7 +97,11 @@ class Targets:
         """What is not as usual, for people. From any thread."""
         for each in self:
             if not each.breaker.closed():
-                yield f"{each} does not answer: it is tried now and then, and what comes meanwhile is not compared"
+                since = lasting(each.breaker.open_for(now))
+                yield (
+                    f"{each} has not answered for {since}: it is tried now and then, and what comes meanwhile is "
+                    "not compared"
+                )
             if (wait := each.pace.wait(now)) > 0:
                 yield f"{each} takes no calls for {lasting(wait)}: its rate limit is reached, and requests wait"
             if waiting := each.waiting():

@@ -5,11 +5,19 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from shadowlane.processors.budget.log import Stops
 from shadowlane.schemas.events import Stop
 
 log = logging.getLogger("shadowlane.worker")
+
+
+class Said(NamedTuple):
+    """What a file that stops all calls says, and when it was written, in Unix seconds; 0 where that is not known."""
+
+    why: str
+    ts: float
 
 
 class Switch:
@@ -18,7 +26,7 @@ class Switch:
     def __init__(self, stops: Stops, file: str) -> None:
         self._stops = stops
         self._file = Path(file) if file else None
-        self._says: str | None = None
+        self._says: Said | None = None
 
     def any(self) -> bool:
         """Whether any calls are stopped."""
@@ -27,7 +35,7 @@ class Switch:
     def stopped(self, rollout: str) -> str:
         """Who stops this rollout's calls, and why; ``""`` where nobody does. From any thread."""
         if self._says is not None:
-            return f"stopped by the file {self._file}" + (f": {self._says}" if self._says else "")
+            return f"stopped by the file {self._file}" + (f": {self._says.why}" if self._says.why else "")
         stop = self._stops.of(rollout)
         if stop is None:
             return ""
@@ -35,14 +43,15 @@ class Switch:
 
     def told(self) -> Iterator[str]:
         """What is stopped, since when, and how it goes on, for people. From any thread."""
-        if self._says is not None:
-            yield f"calls of all rollouts are {self.stopped('')}; they go on once it is gone"
+        if (says := self._says) is not None:
+            since = f", since {_minute(says.ts)}" if says.ts else ""
+            yield f"calls of all rollouts are {self.stopped('')}{since}; they go on once it is gone"
             return
         for stop in self._stops.all():
             whose = f"rollout {stop.rollout}" if stop.rollout else "all rollouts"
             start = f"shadowlane calls start {stop.rollout}".rstrip()
-            since = f"since {datetime.fromtimestamp(stop.ts / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-            yield f"calls of {whose} are {stopped_by(stop)}, {since}; they go on by: {start}"
+            since = _minute(stop.ts / 1000)
+            yield f"calls of {whose} are {stopped_by(stop)}, since {since}; they go on by: {start}"
 
     async def look(self) -> bool:
         """Looks for the file; whether what it says has changed."""
@@ -60,12 +69,18 @@ def stopped_by(stop: Stop) -> str:
     return f"stopped by {stop.by or 'somebody'}" + (f": {stop.why}" if stop.why else "")
 
 
-def said_in(file: Path | None) -> str | None:
-    """The first line of a file that stops all calls by being there; None where it is not."""
+def said_in(file: Path) -> Said | None:
+    """By its first line; None where the file is not there."""
+    written = 0.0
     try:
-        with open(file or "", encoding="utf-8", errors="replace") as opened:
-            return " ".join(opened.readline(500).split())
+        written = file.stat().st_mtime
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            return Said(" ".join(opened.readline(500).split()), written)
     except FileNotFoundError:
         return None
     except OSError:
-        return "it can't be read"  # it is there
+        return Said("it can't be read", written)  # it is there
+
+
+def _minute(ts: float) -> str:
+    return f"{datetime.fromtimestamp(ts, UTC):%Y-%m-%d %H:%M} UTC"

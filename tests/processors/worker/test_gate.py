@@ -1,5 +1,6 @@
 """Stops, budgets and breakers on real workers: what they hold back, how fast, and what they have spent."""
 
+import os
 import re
 import threading
 import time
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from shadowlane.cli.app import app
 from shadowlane.processors.budget.log import Lines, follow_budgets, write_stop
-from shadowlane.processors.worker.switch import said_in
+from shadowlane.processors.worker.switch import Said, said_in
 from shadowlane.schemas.config import Kafka
 from shadowlane.schemas.events import Stop
 from tests.processors.worker.fake_candidate import FakeCandidate
@@ -83,7 +84,7 @@ def test_a_stop_ends_what_is_under_way_and_no_call_follows(
     why = {"file": f"the file {file}: too dear", "command": "ann: bills"}[way]
     doing, (note,) = said_by_status(scene)
     assert doing == "0 of 5 calls in flight, 0 requests wait for one"
-    assert note.startswith(f"calls of all rollouts are stopped by {why}")
+    assert note.startswith(f"calls of all rollouts are stopped by {why}, since 2")
     assert note.endswith(
         {"file": "; they go on once it is gone", "command": "; they go on by: shadowlane calls start"}[way]
     )
@@ -256,10 +257,12 @@ def test_calls_that_were_refused_for_a_parameter_count_and_status_tells_of_it(
 
 
 def test_a_candidate_that_does_not_answer_is_left_alone(stage: Stage, candidate: FakeCandidate) -> None:
-    scene = stage(worker={"concurrency": 8, "max_attempts": 1})
+    scene = stage(worker={"concurrency": 8, "max_attempts": 1}, monitoring={"worker_port": free_port()})
     scene.write(*(request(f"q{number}", "broken") for number in range(120)))
     scene.start()
     scene.read_until(lambda: len(scene.responses) == 120)
+    _, (note,) = said_by_status(scene)
+    assert re.match(r"the candidate version of rollout r has not answered for \d+ s: it is tried", note)
     found = list(errors(scene).values())
     assert set(found) == {"http", "circuit_open"}
     assert 50 <= candidate.calls.total() < 70
@@ -268,10 +271,12 @@ def test_a_candidate_that_does_not_answer_is_left_alone(stage: Stage, candidate:
 def test_what_a_stop_file_says(tmp_path: Path) -> None:
     assert said_in(tmp_path / "none") is None
     (tmp_path / "empty").touch()
-    assert said_in(tmp_path / "empty") == ""
+    os.utime(tmp_path / "empty", (1, 1_700_000_000.5))
+    assert said_in(tmp_path / "empty") == Said("", 1_700_000_000.5)
     (tmp_path / "two").write_bytes(b"  too \x1b[31m dear \xff\nmore")
-    assert said_in(tmp_path / "two") == "too \x1b[31m dear �"
-    assert said_in(tmp_path) == "it can't be read"
+    assert said_in(tmp_path / "two") == Said("too \x1b[31m dear �", (tmp_path / "two").stat().st_mtime)
+    assert said_in(tmp_path) == Said("it can't be read", tmp_path.stat().st_mtime)
+    assert said_in(tmp_path / "two" / "below") == Said("it can't be read", 0)
 
 
 def test_the_switch_by_its_commands(stage: Stage, candidate: FakeCandidate) -> None:

@@ -164,7 +164,11 @@ def test_each_try_that_fails_doubles_the_wait_up_to_a_bound() -> None:
         assert breaker.passes(now)
         breaker.told(True, now, tried=True)
         assert not breaker.passes(now + wait - 0.1)
+        assert breaker.open_for(now) == now - NOW
         now += wait
+    assert breaker.passes(now)
+    breaker.told(False, now, tried=True)
+    assert breaker.open_for(now) == 0
 
 
 def test_a_try_that_was_stopped_leaves_the_next_one_to_another() -> None:
